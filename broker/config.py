@@ -1,0 +1,207 @@
+"""Frozen settings, read once: defaults here, then one TOML file, then ``BROKER__SECTION__KEY`` environment variables.
+
+An unknown key or a wrong type is refused with its path. Units stand in the names. What must not go in here: secrets (only
+the paths of files that hold them), and any look at the machine beyond reading the file and the environment.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from broker.errors import ConfigurationError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NotNegative = Annotated[int, msgspec.Meta(ge=0)]
+Ratio = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+ENVIRONMENT_PREFIX = "BROKER__"
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A section of the settings: frozen, and strict about names."""
+
+
+class Grpc(Section):
+    """The consumers' side."""
+
+    address: str = "127.0.0.1:50051"
+    insecure: bool = False  # cleartext beyond loopback must be asked for in so many words
+    reflection: bool = True
+    default_timeout_ms: Positive = 5000
+    max_message_bytes: Positive = 1 << 20
+    drain_ms: NotNegative = 300  # between NOT_SERVING and closing, so that balancers look away first
+    grace_ms: NotNegative = 5000  # for calls in progress after that
+    keepalive_min_interval_ms: Positive = 10_000
+
+
+class Admin(Section):
+    """The operators' side: an HTTP page for monitoring, and a gRPC socket guarded by the file system."""
+
+    http_address: str = "127.0.0.1:9464"
+    socket: str = "{data_dir}/admin.sock"
+
+
+class Cache(Section):
+    """The answer cache."""
+
+    map_size_mib: Positive = 1024  # fixed: LMDB maps must not be resized while others write
+    fill_ratio: Ratio = 0.8  # of the map; beyond it the entries that end soonest are evicted
+    max_readers: Positive = 1024
+    reader_check_s: Positive = 5
+
+
+class ControlPlane(Section):
+    """Where the catalogue and the grants are kept."""
+
+    url: str = "sqlite:///{data_dir}/control.db"
+    poll_ms: Positive = 250  # a change is in force after at most this and the time to compile it
+
+
+class Identity(Section):
+    """Application tokens."""
+
+    audience: str = "shared-data-broker"
+    clock_skew_s: NotNegative = 30
+    max_token_life_s: Positive = 300
+    remembered_tokens: Positive = 10_000
+
+
+class Limits(Section):
+    """What a request may weigh, checked before any work."""
+
+    max_arguments: Positive = 32
+    max_argument_bytes: Positive = 1024
+    max_token_bytes: Positive = 4096
+
+
+class Upstream(Section):
+    """What holds for every provider."""
+
+    connect_timeout_ms: Positive = 1000
+    max_connections_per_provider: Positive = 100
+    max_answer_bytes: Positive = 4 << 20
+    deadline_margin_ms: NotNegative = 20  # kept for our own answer
+    secrets_dir: str = "{data_dir}/secrets"
+
+
+class Log(Section):
+    """Structured logs on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal, else json
+
+
+class Supervisor(Section):
+    """Restarting what dies."""
+
+    backoff_first_ms: Positive = 50
+    backoff_max_ms: Positive = 5000
+    healthy_after_ms: Positive = 10_000  # alive this long: the next death starts the back-off anew
+
+
+class Config(Section):
+    """All settings."""
+
+    data_dir: str = "var"
+    grpc: Grpc = Grpc()
+    admin: Admin = Admin()
+    cache: Cache = Cache()
+    control: ControlPlane = ControlPlane()
+    identity: Identity = Identity()
+    limits: Limits = Limits()
+    upstream: Upstream = Upstream()
+    log: Log = Log()
+    supervisor: Supervisor = Supervisor()
+
+    def path(self, template: str) -> Path:
+        """Resolve a setting that may start with ``{data_dir}``."""
+        return Path(self.expand(template))
+
+    def expand(self, template: str) -> str:
+        """Put the data directory into a setting."""
+        return template.replace("{data_dir}", str(Path(self.data_dir).resolve()))
+
+
+def load(file: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: the file is missing or not TOML, a key is unknown, a type is wrong, or the settings contradict
+            one another; the text names the file or variable and the path of the key.
+    """
+    tree = _read_toml(file) if file else {}
+    source = str(file) if file else "built-in defaults"
+    _decode(tree, source)
+    for variable, value in sorted(environment.items()):
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            _overlay(tree, variable, value)
+            _decode(tree, variable)
+    config = _decode(tree, source)
+    _check(config)
+    return config
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of the settings file."""
+    return msgspec.json.schema(Config)
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{file}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: not valid TOML: {error}") from error
+
+
+def _overlay(tree: dict[str, Any], variable: str, value: str) -> None:
+    """Write one environment variable into the tree, as TOML if it reads as TOML and as text if not."""
+    *sections, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise ConfigurationError(f"{variable}: `{section}` is not a section")
+    tree[key] = _toml_value(value)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, KeyError):
+        return text
+
+
+def _decode(tree: dict[str, Any], source: str) -> Config:
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+
+
+def _check(config: Config) -> None:
+    """Refuse settings that are each well-formed but wrong together."""
+    host, _, port = config.grpc.address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigurationError("grpc.address: must be host:port")
+    if not config.grpc.insecure and not is_loopback(host):
+        raise ConfigurationError("grpc.address: cleartext beyond loopback needs `grpc.insecure = true`")
+    if not config.admin.http_address.rpartition(":")[2].isdigit():
+        raise ConfigurationError("admin.http_address: must be host:port")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address stays on this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

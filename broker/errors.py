@@ -1,0 +1,243 @@
+"""The tree of errors. A class says whose fault it is and how it is answered; the raiser cannot forget either.
+
+    BrokerError
+    ├── CallerError            the consumer's request cannot be served as it is; never counted against a provider
+    │   ├── InvalidRequest         INVALID_ARGUMENT     names every field that is wrong
+    │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with the token
+    │   ├── NotGranted             PERMISSION_DENIED    unknown interface and missing grant alike
+    │   └── RateExceeded           RESOURCE_EXHAUSTED   with the time to wait
+    ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in (RFC 5861)
+    │   ├── ProviderUnavailable    UNAVAILABLE          no connection, connection lost, 5xx
+    │   ├── ProviderTimeout        DEADLINE_EXCEEDED    no answer in time
+    │   ├── ProviderOverloaded     RESOURCE_EXHAUSTED   the provider's own quota or rate
+    │   ├── ProviderRefused        FAILED_PRECONDITION  a business error of the provider, mapped by the interface
+    │   └── ProviderNonsense       INTERNAL             not decodable, against the schema, or about another subject
+    ├── DeadlineExceeded       DEADLINE_EXCEEDED    the call's own deadline passed inside the broker
+    ├── NotAvailable           UNIMPLEMENTED        the contract has it, this version does not
+    └── StartupError           never leaves by RPC: one line on standard error and an exit code of its own
+
+Texts never hold values that came from outside, only names of fields and codes. What must not go in here: anything that
+decides, and anything of gRPC's library (codes are names; `services/status.py` turns them into a `google.rpc.Status`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Origin = Literal["CLIENT", "BROKER", "UPSTREAM"]
+
+
+class BrokerError(Exception):
+    """Any failure that the broker knows by name."""
+
+    code: ClassVar[str] = "INTERNAL"
+    reason: ClassVar[str] = "INTERNAL"
+    origin: ClassVar[Origin] = "BROKER"
+    retry_after_s: float | None = None
+
+    def metadata(self) -> dict[str, str]:
+        """Further facts for `ErrorInfo.metadata`; never values of arguments or answers."""
+        return {}
+
+
+class CallerError(BrokerError):
+    """The request cannot be served as it is."""
+
+    origin = "CLIENT"
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One field that is wrong: its path and the rule it breaks, never its value."""
+
+    field: str
+    rule: str
+
+
+class InvalidRequest(CallerError):
+    """A field is missing, unknown or ill-formed. Raised with every violation found, not only the first."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.rule}" for v in violations))
+        self.violations = violations
+
+
+class Unauthenticated(CallerError):
+    """No token, or one that is expired, altered, foreign or unknown. The caller is not told which."""
+
+    code = "UNAUTHENTICATED"
+    reason = "TOKEN_REFUSED"
+
+    def __init__(self) -> None:
+        super().__init__("a valid application token is required")
+
+
+class NotGranted(CallerError):
+    """No grant covers this consumer, interface, purpose and time; or there is no such interface."""
+
+    code = "PERMISSION_DENIED"
+    reason = "GRANT_MISSING"
+
+    def __init__(self) -> None:
+        super().__init__("no grant covers this interface for this purpose")
+
+
+class RateExceeded(CallerError):
+    """The grant's rate is used up for now."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "RATE_EXCEEDED"
+
+    def __init__(self, subject: str, limit: str, retry_after_s: float) -> None:
+        super().__init__(f"{limit} used up; retry in {retry_after_s:.3f} s")
+        self.subject = subject
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+class ProviderError(BrokerError):
+    """The provider did not give a usable answer."""
+
+    origin = "UPSTREAM"
+    stale_allowed: ClassVar[bool] = True
+    text: ClassVar[str] = "the provider failed"
+
+    def __init__(self, provider: str, *, upstream_code: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(f"{provider}: {self.text}")
+        self.provider = provider
+        self.upstream_code = upstream_code
+        self.retry_after_s = retry_after_s
+
+    def metadata(self) -> dict[str, str]:
+        """Name the provider and its own code."""
+        return {"provider": self.provider, "upstream_code": self.upstream_code}
+
+
+class ProviderUnavailable(ProviderError):
+    """No connection, a connection lost, or the provider's server said 5xx."""
+
+    code = "UNAVAILABLE"
+    reason = "PROVIDER_UNAVAILABLE"
+    text = "the provider cannot be reached"
+
+
+class ProviderTimeout(ProviderError):
+    """No answer within the interface's time."""
+
+    code = "DEADLINE_EXCEEDED"
+    reason = "PROVIDER_TIMEOUT"
+    text = "the provider did not answer in time"
+
+
+class ProviderOverloaded(ProviderError):
+    """The provider's own quota or rate is used up."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "PROVIDER_QUOTA"
+    text = "the provider's quota is used up"
+
+
+class ProviderRefused(ProviderError):
+    """The provider answered with a business error."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "PROVIDER_REFUSED"
+    stale_allowed = False
+    text = "the provider refused the question"
+
+
+class ProviderNonsense(ProviderError):
+    """The answer cannot be decoded, breaks the interface's schema, or is about another subject."""
+
+    code = "INTERNAL"
+    reason = "PROVIDER_ANSWER_INVALID"
+    text = "the provider's answer is not valid"
+
+    def __init__(self, provider: str, defect: str, *, upstream_code: str = "") -> None:
+        super().__init__(provider, upstream_code=upstream_code)
+        self.defect = defect
+
+    def metadata(self) -> dict[str, str]:
+        """Add what is wrong with the answer, in words of ours."""
+        return {**super().metadata(), "defect": self.defect}
+
+
+class DeadlineExceeded(BrokerError):
+    """The call's deadline passed while it waited inside the broker."""
+
+    code = "DEADLINE_EXCEEDED"
+    reason = "DEADLINE_EXCEEDED"
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before there was an answer")
+
+
+class NotAvailable(BrokerError):
+    """The contract has this method; the capability behind it is not part of this version."""
+
+    code = "UNIMPLEMENTED"
+    reason = "METHOD_NOT_AVAILABLE"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"{method} is part of the contract but not of this version of the broker")
+        self.method = method
+
+    def metadata(self) -> dict[str, str]:
+        """Name the method."""
+        return {"method": self.method}
+
+
+class StartupError(BrokerError):
+    """The process cannot do what it was started for. The text says what to do, in one line."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigurationError(StartupError):
+    """The configuration is refused."""
+
+    exit_code = 3
+
+
+class PortTaken(StartupError):
+    """An address to listen on is in use or not allowed."""
+
+    exit_code = 4
+
+
+class DirectoryUnusable(StartupError):
+    """A directory is missing, read-only or owned by somebody else."""
+
+    exit_code = 5
+
+
+class SecretMissing(StartupError):
+    """A key or secret file is missing or unreadable."""
+
+    exit_code = 6
+
+
+class AlreadyRunning(StartupError):
+    """Another instance holds the data directory."""
+
+    exit_code = 7
+
+
+class CatalogueRefused(StartupError):
+    """A catalogue directory has errors; all of them are listed and nothing was changed."""
+
+    exit_code = 8
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(f"{len(problems)} error(s) in the catalogue; nothing was changed")
+        self.problems = problems
+
+
+class BrokerUnreachable(StartupError):
+    """A command needs a running broker and there is none at the address."""
+
+    exit_code = 9

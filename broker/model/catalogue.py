@@ -1,0 +1,249 @@
+"""What the catalogue says: providers, resources, interfaces, consumers and grants, as they stand in TOML and in the snapshot.
+
+Every value is frozen and strict: an unknown key or a wrong type is refused when it is decoded. Rules that need more than one
+value (a grant names fields of an interface, …) are in `policy/validate.py`. What must not go in here: behaviour beyond
+reading a value's own fields.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from typing import Annotated, Literal
+
+import msgspec
+
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")]
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
+Template = dict[str, str]  # name at the provider -> "{argument}" or a constant
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A frozen value that refuses unknown keys."""
+
+
+class Level(enum.StrEnum):
+    """Level of government that runs a provider."""
+
+    NATIONAL = "NATIONAL"
+    PROVINCIAL = "PROVINCIAL"
+    CITY = "CITY"
+
+
+class SemanticType(enum.StrEnum):
+    """What a field means, and so how it is canonicalised (`model/semantics.py`)."""
+
+    PERSON_NAME = "person_name"
+    RESIDENT_ID = "resident_id"
+    USCC = "uscc"
+    ADDRESS = "address"
+    DATE = "date"
+    LICENCE_NO = "licence_no"
+    TEXT = "text"
+    NUMBER = "number"
+
+
+class ShareType(enum.StrEnum):
+    """Condition under which a resource is shared (GB/T 21063)."""
+
+    UNCONDITIONAL = "UNCONDITIONAL"
+    CONDITIONAL = "CONDITIONAL"
+    NOT_SHARED = "NOT_SHARED"
+
+
+# --- providers: where the broker asks -----------------------------------------------------------------------------------
+
+
+class HttpEndpoint(Value, tag_field="connector", tag="http"):
+    """A provider that speaks JSON over HTTP, in one of the signing dialects of `upstream/dialect.py`."""
+
+    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+$")]
+    dialect: str = "plain"
+    requester_id: str = ""  # who the broker is to this provider (rid)
+    app_key_file: str = ""  # name of a file in the secrets directory
+    secret_path: str = ""  # path of the provider's secret service
+
+
+class GrpcEndpoint(Value, tag_field="connector", tag="grpc"):
+    """A provider that speaks gRPC."""
+
+    target: str  # host:port
+
+
+class SqlEndpoint(Value, tag_field="connector", tag="sql"):
+    """A provider whose database is read directly, with parameterised queries only."""
+
+    url: str  # SQLAlchemy async URL without a password, e.g. postgresql+psycopg://broker@db/city
+    password_file: str = ""  # name of a file in the secrets directory
+    pool_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
+
+
+Endpoint = HttpEndpoint | GrpcEndpoint | SqlEndpoint
+
+
+class Provider(Value):
+    """A department that answers questions."""
+
+    id: Identifier
+    name: str
+    level: Level
+    endpoint: Endpoint
+
+
+# --- interfaces: what can be asked --------------------------------------------------------------------------------------
+
+
+class Argument(Value):
+    """One argument of an interface."""
+
+    type: SemanticType
+    title: str = ""
+    required: bool = True
+    max_chars: Annotated[int, msgspec.Meta(ge=1, le=512)] = 128
+
+
+class AnswerField(Value):
+    """One field of an interface's answer."""
+
+    type: SemanticType
+    title: str = ""
+    required: bool = True  # else the provider may leave it out or send null
+
+
+class Subject(Value):
+    """What an interface's answers are about."""
+
+    argument: FieldName  # the argument that names the subject; also what `Purge(subject)` goes by
+    answer: FieldName | None = None  # the answer's field that must repeat it; None where the provider does not
+
+
+class Freshness(Value):
+    """How long an answer may be used. The default is not at all: caching is a decision of the provider."""
+
+    cacheable: bool = False
+    ttl_s: Seconds = 0
+    negative_ttl_s: Seconds = 0  # for "no record"
+    stale_while_revalidate_s: Seconds = 0  # RFC 5861 §3, after the TTL
+    stale_if_error_s: Seconds = 0  # RFC 5861 §4, after the TTL
+    jitter_ratio: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.1  # the TTL is spread by ± this
+
+
+ProviderFault = Literal["unavailable", "timeout", "overloaded", "refused"]
+
+
+class Envelope(Value):
+    """How to read a provider's answer. Paths are dotted names and indexes, e.g. ``data.records.0``; "" is the whole answer."""
+
+    record: str = ""  # path of the record; nothing or an empty list there means "no record"
+    code: str = ""  # path of the business code; "" if the provider has none
+    success: tuple[str, ...] = ()  # codes that mean an answer
+    not_found: tuple[str, ...] = ()  # codes that mean "no record"
+    faults: dict[str, ProviderFault] = {}  # other codes; any code not named here is "refused"
+
+
+class HttpOperation(Value, tag_field="connector", tag="http"):
+    """How the interface is asked over HTTP."""
+
+    path: Annotated[str, msgspec.Meta(pattern=r"^/")]
+    method: Literal["GET", "POST"] = "POST"
+    service_id: str = ""  # what the provider calls the interface (sid)
+    parameters: Template = {}  # JSON body of a POST, query of a GET
+    envelope: Envelope = Envelope()
+    fields: dict[str, str] = {}  # our field -> path in the record; the same name where not given
+
+
+class GrpcOperation(Value, tag_field="connector", tag="grpc"):
+    """How the interface is asked over gRPC: one unary call with an encoded map each way."""
+
+    method: Annotated[str, msgspec.Meta(pattern=r"^/[A-Za-z0-9_.]+/[A-Za-z0-9_]+$")]
+    codec: Literal["json", "msgpack"] = "json"
+    parameters: Template = {}
+    envelope: Envelope = Envelope()
+    fields: dict[str, str] = {}
+
+
+class SqlOperation(Value, tag_field="connector", tag="sql"):
+    """How the interface is asked in SQL: one SELECT whose bound parameters are the arguments."""
+
+    query: str  # e.g. SELECT name FROM person WHERE resident_id = :resident_id
+    fields: dict[str, str] = {}  # our field -> column
+
+
+Operation = HttpOperation | GrpcOperation | SqlOperation
+
+
+class Interface(Value):
+    """One question that can be asked of one provider."""
+
+    id: Identifier
+    version: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    title: str
+    provider: Identifier
+    resource: str = ""
+    arguments: dict[FieldName, Argument]
+    answer: dict[FieldName, AnswerField]
+    subject: Subject
+    operation: Operation
+    freshness: Freshness = Freshness()
+    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 3000
+    side_effect: bool = False  # asking changes something: never cached, never shared between callers
+
+
+class Resource(Value):
+    """One entry of the catalogue, after GB/T 21063."""
+
+    code: Code
+    name: str
+    provider: Identifier
+    abstract: str = ""
+    share_type: ShareType = ShareType.CONDITIONAL
+    share_condition: str = ""
+    update_cycle: Literal["real-time", "daily", "weekly", "monthly", "quarterly", "yearly", "irregular"] = "irregular"
+    published: dt.date | None = None
+
+
+# --- consumers and grants: who may ask ----------------------------------------------------------------------------------
+
+
+class ConsumerKey(Value):
+    """A public key under which a consumer signs its tokens."""
+
+    id: Identifier
+    public_key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")]  # Ed25519, 32 bytes, base64
+
+
+class Consumer(Value):
+    """A system that asks."""
+
+    id: Identifier
+    name: str
+    department: str = ""
+    keys: tuple[ConsumerKey, ...] = ()
+
+
+class Grant(Value):
+    """A contract: this consumer may ask this interface for these purposes and see these fields, this fast, this long."""
+
+    id: Identifier
+    consumer: Identifier
+    interface: Identifier
+    purposes: Annotated[tuple[Code, ...], msgspec.Meta(min_length=1)]
+    fields: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1)]
+    valid_from: dt.datetime
+    valid_until: dt.datetime
+    matters: tuple[Code, ...] = ()  # empty: any
+    legal_basis: str = ""
+    rate_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 10.0
+    burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20
+
+
+class Catalogue(Value):
+    """Everything that was applied, as it stands in the files of a catalogue directory taken together."""
+
+    providers: tuple[Provider, ...] = ()
+    resources: tuple[Resource, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
+    consumers: tuple[Consumer, ...] = ()
+    grants: tuple[Grant, ...] = ()

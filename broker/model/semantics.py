@@ -1,0 +1,136 @@
+"""Canonical forms by semantic type: written forms that mean the same become one, and what has no canonical form is refused.
+
+The canonical form is the cache key *and* what the provider is asked, so two spellings that share a key also share a question.
+A canonicaliser takes text and returns text, or raises `NotCanonical` with the rule that is broken (never the value).
+Canonicalising twice changes nothing. What must not go in here: fuzzy likeness (that is matching) and any list of places,
+since identifiers keep the codes of districts that no longer exist.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import unicodedata
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+
+from stdnum.cn import uscc
+from stdnum.exceptions import ValidationError
+from stdnum.iso7064 import mod_11_2
+
+from broker.model.catalogue import SemanticType
+
+# Full-width ASCII (U+FF01–FF5E) and the ideographic space; not NFKC, which would also merge forms that differ in meaning.
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x00A0: 0x20}
+# Dots that are typed for the one between the parts of a transliterated name.
+_MIDDLE_DOTS = dict.fromkeys(map(ord, "•‧∙⋅・･●．."), "·")
+_DATE = re.compile(r"(\d{4})(?:-|/|\.|年)?(\d{1,2})(?:-|/|\.|月)?(\d{1,2})日?")
+_IDEOGRAPH = r"\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_SPACE_BY_IDEOGRAPH = re.compile(rf"(?<=[{_IDEOGRAPH}·]) | (?=[{_IDEOGRAPH}·])")
+_LAST_CENTENARIAN_SERIAL = 996  # serials 996–999 of 15-digit numbers were kept for people born in the 1800s
+
+
+class NotCanonical(ValueError):
+    """The text has no canonical form under its type; the message is the rule."""
+
+
+def canonical(kind: SemanticType, text: str) -> str:
+    """Return the canonical form.
+
+    Raises:
+        NotCanonical: the text breaks the rule of its type.
+    """
+    folded = _fold(text)
+    if not folded:
+        raise NotCanonical("must not be empty")
+    return _CANONICAL[kind](folded)
+
+
+def _fold(text: str) -> str:
+    """Half width, NFC, single spaces, none at the ends; control and invisible characters are refused, not dropped."""
+    folded = unicodedata.normalize("NFC", text.translate(_HALF_WIDTH))
+    folded = re.sub(r"[ \t]+", " ", folded).strip(" ")
+    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in folded):
+        raise NotCanonical("must not contain control or invisible characters")
+    return folded
+
+
+def _person_name(text: str) -> str:
+    return _SPACE_BY_IDEOGRAPH.sub("", text.translate(_MIDDLE_DOTS) if _has_ideograph(text) else text)
+
+
+def _has_ideograph(text: str) -> bool:
+    return re.search(f"[{_IDEOGRAPH}]", text) is not None
+
+
+def _resident_id(text: str) -> str:
+    """GB 11643-1999: 17 digits and a check character (ISO 7064 MOD 11-2); 15-digit numbers of 1984 get century and check."""
+    digits = text.replace(" ", "").upper()
+    if re.fullmatch(r"[0-9]{15}", digits):
+        century = "18" if int(digits[12:]) >= _LAST_CENTENARIAN_SERIAL else "19"
+        digits = digits[:6] + century + digits[6:]
+        digits += mod_11_2.calc_check_digit(digits)
+    if not re.fullmatch(r"[0-9]{17}[0-9X]", digits):
+        raise NotCanonical("must be a resident id of 18 (or 15) characters")
+    if not mod_11_2.is_valid(digits):
+        raise NotCanonical("the check character of the resident id is wrong")
+    _calendar_date(digits[6:10], digits[10:12], digits[12:14], "the birth date in the resident id does not exist")
+    return digits
+
+
+def _uscc(text: str) -> str:
+    """GB 32100-2015: 18 characters with a MOD 31 check character."""
+    compact = text.replace(" ", "").replace("-", "").upper()
+    if not re.fullmatch(r"[0-9A-HJ-NPQRTUWXY]{18}", compact):
+        raise NotCanonical("must be a unified social credit code of 18 characters")
+    try:
+        return str(uscc.validate(compact))
+    except ValidationError as error:
+        raise NotCanonical("the check character of the unified social credit code is wrong") from error
+
+
+def _address(text: str) -> str:
+    return _SPACE_BY_IDEOGRAPH.sub("", text)
+
+
+def _date(text: str) -> str:
+    """ISO 8601 calendar date; 2019-01-31, 20190131, 2019/1/31, 2019.1.31 and 2019年1月31日 are read."""
+    found = _DATE.fullmatch(text)
+    if not found or (text.isdigit() and len(text) != len("20190131")):
+        raise NotCanonical("must be a calendar date, YYYY-MM-DD")
+    return _calendar_date(*found.groups(), "the date does not exist").isoformat()
+
+
+def _calendar_date(year: str, month: str, day: str, rule: str) -> dt.date:
+    try:
+        return dt.date(int(year), int(month), int(day))
+    except ValueError as error:
+        raise NotCanonical(rule) from error
+
+
+def _licence_no(text: str) -> str:
+    return text.replace(" ", "").upper()
+
+
+def _number(text: str) -> str:
+    """A plain decimal: no exponent, no needless zeros, no minus zero."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?", text):
+        raise NotCanonical("must be a decimal number")
+    try:
+        plain = format(Decimal(text), "f")
+    except InvalidOperation as error:  # pragma: no cover - the pattern above leaves none
+        raise NotCanonical("must be a decimal number") from error
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    return "0" if plain in ("-0", "") else plain
+
+
+_CANONICAL: dict[SemanticType, Callable[[str], str]] = {
+    SemanticType.PERSON_NAME: _person_name,
+    SemanticType.RESIDENT_ID: _resident_id,
+    SemanticType.USCC: _uscc,
+    SemanticType.ADDRESS: _address,
+    SemanticType.DATE: _date,
+    SemanticType.LICENCE_NO: _licence_no,
+    SemanticType.TEXT: lambda text: text,
+    SemanticType.NUMBER: _number,
+}
