@@ -24,7 +24,7 @@ from broker.model.catalogue import SemanticType
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x00A0: 0x20}
 # Dots that are typed for the one between the parts of a transliterated name.
 _MIDDLE_DOTS = dict.fromkeys(map(ord, "•‧∙⋅・･●．."), "·")
-_DATE = re.compile(r"(\d{4})(?:-|/|\.|年)?(\d{1,2})(?:-|/|\.|月)?(\d{1,2})日?")
+_DATE = re.compile(r"([0-9]{4})(?:[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?|([0-9]{2})([0-9]{2}))")
 _IDEOGRAPH = r"\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACE_BY_IDEOGRAPH = re.compile(rf"(?<=[{_IDEOGRAPH}·]) | (?=[{_IDEOGRAPH}·])")
 _LAST_CENTENARIAN_SERIAL = 996  # serials 996–999 of 15-digit numbers were kept for people born in the 1800s
@@ -43,7 +43,7 @@ def canonical(kind: SemanticType, text: str) -> str:
     folded = _fold(text)
     if not folded:
         raise NotCanonical("must not be empty")
-    return _CANONICAL[kind](folded)
+    return unicodedata.normalize("NFC", _CANONICAL[kind](folded))
 
 
 def _fold(text: str) -> str:
@@ -96,9 +96,10 @@ def _address(text: str) -> str:
 def _date(text: str) -> str:
     """ISO 8601 calendar date; 2019-01-31, 20190131, 2019/1/31, 2019.1.31 and 2019年1月31日 are read."""
     found = _DATE.fullmatch(text)
-    if not found or (text.isdigit() and len(text) != len("20190131")):
+    if not found:
         raise NotCanonical("must be a calendar date, YYYY-MM-DD")
-    return _calendar_date(*found.groups(), "the date does not exist").isoformat()
+    year, month, day = (part for part in found.groups() if part)
+    return _calendar_date(year, month, day, "the date does not exist").isoformat()
 
 
 def _calendar_date(year: str, month: str, day: str, rule: str) -> dt.date:

@@ -1,0 +1,81 @@
+"""The values that travel along the path of a call: what was asked, what it means, what the provider said, what is answered.
+
+What must not go in here: protobuf messages (services translate) and anything that decides.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from broker.model.catalogue import Grant, Interface
+
+
+class Encoding(enum.IntEnum):
+    """How a payload is encoded; numbers as in the contract."""
+
+    JSON = 1
+    MSGPACK = 2
+
+
+class Source(enum.IntEnum):
+    """Where an answer was taken from; numbers as in the contract."""
+
+    UPSTREAM = 1
+    CACHE = 2
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as the consumer wrote it."""
+
+    interface: str
+    arguments: Mapping[str, str]
+    purpose: str
+    version: int = 0  # 0: the current one
+    matter: str = ""
+    operator: str = ""
+    case_id: str = ""
+    max_age_ms: int | None = None  # None: what the interface allows
+    encoding: Encoding = Encoding.JSON
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """One canonical question to one interface. Equal questions have equal keys, different ones never."""
+
+    interface: Interface
+    arguments: tuple[tuple[str, str], ...]  # canonical, sorted by name
+    key: bytes  # 32 bytes; says nothing of who asks or what they may see
+
+    @property
+    def subject(self) -> str:
+        """The canonical value of the argument that names the subject; "" where it is optional and was not given."""
+        return dict(self.arguments).get(self.interface.subject.argument, "")
+
+
+class Authority(msgspec.Struct, frozen=True, kw_only=True):
+    """The grant that covers a call, and what it shows."""
+
+    grant: Grant
+    fields: tuple[str, ...]  # granted fields of this interface version, sorted
+    mask: bytes  # 16 bytes; equal for equal field sets
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What the provider said about one question: all fields of the interface's answer, or that there is no record."""
+
+    fields: Mapping[str, Any] | None
+    fetched_at_ms: int  # wall clock, UTC
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What leaves: the part that is the same for everyone who may see it, and the part that is about this one call."""
+
+    body: bytes  # wire form of CallResponse without source, age and stale
+    source: Source
+    age_ms: int
+    stale: bool
+    found: bool
+    interface: Interface
