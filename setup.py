@@ -64,6 +64,11 @@ if __name__ == "__main__":
             [native("cachekey", libraries=("libcrypto",))],
             build_dir="build/cython",
             include_path=["ext"],
-            compiler_directives={"language_level": 3, "boundscheck": True, "wraparound": False, "freethreading_compatible": False},
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": True,
+                "wraparound": False,
+                "freethreading_compatible": False,
+            },
         ),
     )

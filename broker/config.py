@@ -28,7 +28,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A section of the settings: frozen, and strict about names."""
 
 
-class Grpc(Section):
+class Grpc(Section, frozen=True):
     """The consumers' side."""
 
     address: str = "127.0.0.1:50051"
@@ -41,14 +41,14 @@ class Grpc(Section):
     keepalive_min_interval_ms: Positive = 10_000
 
 
-class Admin(Section):
+class Admin(Section, frozen=True):
     """The operators' side: an HTTP page for monitoring, and a gRPC socket guarded by the file system."""
 
     http_address: str = "127.0.0.1:9464"
     socket: str = "{data_dir}/admin.sock"
 
 
-class Cache(Section):
+class Cache(Section, frozen=True):
     """The answer cache."""
 
     map_size_mib: Positive = 1024  # fixed: LMDB maps must not be resized while others write
@@ -57,14 +57,14 @@ class Cache(Section):
     reader_check_s: Positive = 5
 
 
-class ControlPlane(Section):
+class ControlPlane(Section, frozen=True):
     """Where the catalogue and the grants are kept."""
 
     url: str = "sqlite:///{data_dir}/control.db"
     poll_ms: Positive = 250  # a change is in force after at most this and the time to compile it
 
 
-class Identity(Section):
+class Identity(Section, frozen=True):
     """Application tokens."""
 
     audience: str = "shared-data-broker"
@@ -73,7 +73,7 @@ class Identity(Section):
     remembered_tokens: Positive = 10_000
 
 
-class Limits(Section):
+class Limits(Section, frozen=True):
     """What a request may weigh, checked before any work."""
 
     max_arguments: Positive = 32
@@ -81,7 +81,7 @@ class Limits(Section):
     max_token_bytes: Positive = 4096
 
 
-class Upstream(Section):
+class Upstream(Section, frozen=True):
     """What holds for every provider."""
 
     connect_timeout_ms: Positive = 1000
@@ -91,14 +91,14 @@ class Upstream(Section):
     secrets_dir: str = "{data_dir}/secrets"
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """Structured logs on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal, else json
 
 
-class Supervisor(Section):
+class Supervisor(Section, frozen=True):
     """Restarting what dies."""
 
     backoff_first_ms: Positive = 50
@@ -106,7 +106,7 @@ class Supervisor(Section):
     healthy_after_ms: Positive = 10_000  # alive this long: the next death starts the back-off anew
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """All settings."""
 
     data_dir: str = "var"

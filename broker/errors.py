@@ -6,7 +6,7 @@
     │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with the token
     │   ├── NotGranted             PERMISSION_DENIED    unknown interface and missing grant alike
     │   └── RateExceeded           RESOURCE_EXHAUSTED   with the time to wait
-    ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in (RFC 5861)
+    ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in
     │   ├── ProviderUnavailable    UNAVAILABLE          no connection, connection lost, 5xx
     │   ├── ProviderTimeout        DEADLINE_EXCEEDED    no answer in time
     │   ├── ProviderOverloaded     RESOURCE_EXHAUSTED   the provider's own quota or rate
@@ -34,6 +34,7 @@ class BrokerError(Exception):
     code: ClassVar[str] = "INTERNAL"
     reason: ClassVar[str] = "INTERNAL"
     origin: ClassVar[Origin] = "BROKER"
+    stale_allowed: ClassVar[bool] = False  # whether an old answer may stand in (RFC 5861 §4)
     retry_after_s: float | None = None
 
     def metadata(self) -> dict[str, str]:
@@ -103,7 +104,7 @@ class ProviderError(BrokerError):
     """The provider did not give a usable answer."""
 
     origin = "UPSTREAM"
-    stale_allowed: ClassVar[bool] = True
+    stale_allowed = True
     text: ClassVar[str] = "the provider failed"
 
     def __init__(self, provider: str, *, upstream_code: str = "", retry_after_s: float | None = None) -> None:
@@ -171,6 +172,7 @@ class DeadlineExceeded(BrokerError):
 
     code = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
+    stale_allowed = True
 
     def __init__(self) -> None:
         super().__init__("the deadline passed before there was an answer")

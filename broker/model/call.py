@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from broker.model.catalogue import Grant, Interface
+from broker.model.catalogue import Grant, Interface, Level
 
 
 class Encoding(enum.IntEnum):
@@ -79,3 +79,4 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool
     found: bool
     interface: Interface
+    level: Level

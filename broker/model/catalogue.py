@@ -17,6 +17,7 @@ Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")
 FieldName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
+Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]  # with an offset; a local time would mean something else elsewhere
 Template = dict[str, str]  # name at the provider -> "{argument}" or a constant
 
 
@@ -56,7 +57,7 @@ class ShareType(enum.StrEnum):
 # --- providers: where the broker asks -----------------------------------------------------------------------------------
 
 
-class HttpEndpoint(Value, tag_field="connector", tag="http"):
+class HttpEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="http"):
     """A provider that speaks JSON over HTTP, in one of the signing dialects of `upstream/dialect.py`."""
 
     base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+$")]
@@ -66,13 +67,13 @@ class HttpEndpoint(Value, tag_field="connector", tag="http"):
     secret_path: str = ""  # path of the provider's secret service
 
 
-class GrpcEndpoint(Value, tag_field="connector", tag="grpc"):
+class GrpcEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="grpc"):
     """A provider that speaks gRPC."""
 
     target: str  # host:port
 
 
-class SqlEndpoint(Value, tag_field="connector", tag="sql"):
+class SqlEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="sql"):
     """A provider whose database is read directly, with parameterised queries only."""
 
     url: str  # SQLAlchemy async URL without a password, e.g. postgresql+psycopg://broker@db/city
@@ -83,7 +84,7 @@ class SqlEndpoint(Value, tag_field="connector", tag="sql"):
 Endpoint = HttpEndpoint | GrpcEndpoint | SqlEndpoint
 
 
-class Provider(Value):
+class Provider(Value, frozen=True, kw_only=True):
     """A department that answers questions."""
 
     id: Identifier
@@ -95,7 +96,7 @@ class Provider(Value):
 # --- interfaces: what can be asked --------------------------------------------------------------------------------------
 
 
-class Argument(Value):
+class Argument(Value, frozen=True, kw_only=True):
     """One argument of an interface."""
 
     type: SemanticType
@@ -104,7 +105,7 @@ class Argument(Value):
     max_chars: Annotated[int, msgspec.Meta(ge=1, le=512)] = 128
 
 
-class AnswerField(Value):
+class AnswerField(Value, frozen=True, kw_only=True):
     """One field of an interface's answer."""
 
     type: SemanticType
@@ -112,14 +113,14 @@ class AnswerField(Value):
     required: bool = True  # else the provider may leave it out or send null
 
 
-class Subject(Value):
+class Subject(Value, frozen=True, kw_only=True):
     """What an interface's answers are about."""
 
     argument: FieldName  # the argument that names the subject; also what `Purge(subject)` goes by
     answer: FieldName | None = None  # the answer's field that must repeat it; None where the provider does not
 
 
-class Freshness(Value):
+class Freshness(Value, frozen=True, kw_only=True):
     """How long an answer may be used. The default is not at all: caching is a decision of the provider."""
 
     cacheable: bool = False
@@ -133,7 +134,7 @@ class Freshness(Value):
 ProviderFault = Literal["unavailable", "timeout", "overloaded", "refused"]
 
 
-class Envelope(Value):
+class Envelope(Value, frozen=True, kw_only=True):
     """How to read a provider's answer. Paths are dotted names and indexes, e.g. ``data.records.0``; "" is the whole answer."""
 
     record: str = ""  # path of the record; nothing or an empty list there means "no record"
@@ -143,7 +144,7 @@ class Envelope(Value):
     faults: dict[str, ProviderFault] = {}  # other codes; any code not named here is "refused"
 
 
-class HttpOperation(Value, tag_field="connector", tag="http"):
+class HttpOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="http"):
     """How the interface is asked over HTTP."""
 
     path: Annotated[str, msgspec.Meta(pattern=r"^/")]
@@ -154,7 +155,7 @@ class HttpOperation(Value, tag_field="connector", tag="http"):
     fields: dict[str, str] = {}  # our field -> path in the record; the same name where not given
 
 
-class GrpcOperation(Value, tag_field="connector", tag="grpc"):
+class GrpcOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="grpc"):
     """How the interface is asked over gRPC: one unary call with an encoded map each way."""
 
     method: Annotated[str, msgspec.Meta(pattern=r"^/[A-Za-z0-9_.]+/[A-Za-z0-9_]+$")]
@@ -164,7 +165,7 @@ class GrpcOperation(Value, tag_field="connector", tag="grpc"):
     fields: dict[str, str] = {}
 
 
-class SqlOperation(Value, tag_field="connector", tag="sql"):
+class SqlOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="sql"):
     """How the interface is asked in SQL: one SELECT whose bound parameters are the arguments."""
 
     query: str  # e.g. SELECT name FROM person WHERE resident_id = :resident_id
@@ -174,7 +175,7 @@ class SqlOperation(Value, tag_field="connector", tag="sql"):
 Operation = HttpOperation | GrpcOperation | SqlOperation
 
 
-class Interface(Value):
+class Interface(Value, frozen=True, kw_only=True):
     """One question that can be asked of one provider."""
 
     id: Identifier
@@ -191,7 +192,7 @@ class Interface(Value):
     side_effect: bool = False  # asking changes something: never cached, never shared between callers
 
 
-class Resource(Value):
+class Resource(Value, frozen=True, kw_only=True):
     """One entry of the catalogue, after GB/T 21063."""
 
     code: Code
@@ -207,14 +208,14 @@ class Resource(Value):
 # --- consumers and grants: who may ask ----------------------------------------------------------------------------------
 
 
-class ConsumerKey(Value):
+class ConsumerKey(Value, frozen=True, kw_only=True):
     """A public key under which a consumer signs its tokens."""
 
     id: Identifier
     public_key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")]  # Ed25519, 32 bytes, base64
 
 
-class Consumer(Value):
+class Consumer(Value, frozen=True, kw_only=True):
     """A system that asks."""
 
     id: Identifier
@@ -223,7 +224,7 @@ class Consumer(Value):
     keys: tuple[ConsumerKey, ...] = ()
 
 
-class Grant(Value):
+class Grant(Value, frozen=True, kw_only=True):
     """A contract: this consumer may ask this interface for these purposes and see these fields, this fast, this long."""
 
     id: Identifier
@@ -231,15 +232,15 @@ class Grant(Value):
     interface: Identifier
     purposes: Annotated[tuple[Code, ...], msgspec.Meta(min_length=1)]
     fields: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1)]
-    valid_from: dt.datetime
-    valid_until: dt.datetime
+    valid_from: Moment
+    valid_until: Moment
     matters: tuple[Code, ...] = ()  # empty: any
     legal_basis: str = ""
     rate_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 10.0
     burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20
 
 
-class Catalogue(Value):
+class Catalogue(Value, frozen=True, kw_only=True):
     """Everything that was applied, as it stands in the files of a catalogue directory taken together."""
 
     providers: tuple[Provider, ...] = ()

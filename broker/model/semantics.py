@@ -8,6 +8,7 @@ since identifiers keep the codes of districts that no longer exist.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import unicodedata
@@ -44,6 +45,15 @@ def canonical(kind: SemanticType, text: str) -> str:
     if not folded:
         raise NotCanonical("must not be empty")
     return unicodedata.normalize("NFC", _CANONICAL[kind](folded))
+
+
+def canonical_forms(text: str) -> set[str]:
+    """Return what a subject may be known as in the cache, where nobody says which kind of identifier it is."""
+    forms = set()
+    for kind in SemanticType:
+        with contextlib.suppress(NotCanonical):
+            forms.add(canonical(kind, text))
+    return forms
 
 
 def _fold(text: str) -> str:

@@ -1,0 +1,69 @@
+# Every target does all of its own set-up on a fresh Debian or Ubuntu with Python 3.11 or newer.
+#   make demo    build, start everything on embedded defaults, do the main job, show it
+#   make test    the test suite
+#   make check   lint and types        make serve   a broker on the embedded defaults
+#   make bench   benchmarks            make load    a compressed day of load
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+STAMPS := .venv/stamps
+NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.c proto/broker/v1/*.proto) setup.py pyproject.toml
+
+.PHONY: demo test check serve bench load setup build lock clean
+
+demo: setup
+	$(BIN)/broker demo
+
+test: setup $(STAMPS)/dev
+	./deploy/system-packages test
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: setup $(STAMPS)/dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/buf lint
+
+serve: setup
+	$(BIN)/broker serve
+
+bench: setup
+	./deploy/system-packages bench
+	$(BIN)/python -m bench
+
+load: setup $(STAMPS)/load
+	$(BIN)/python -m loadtests
+
+# A virtual environment with what the lock file says, and the native modules built in place.
+setup: $(STAMPS)/build
+
+build: $(STAMPS)/build
+
+$(STAMPS)/venv:
+	@test -n "$(PYTHON)" || { echo "broker: Python 3.11 to 3.14 is needed; on Debian or Ubuntu: apt-get install python3 python3-venv python3-dev" >&2; exit 1; }
+	./deploy/system-packages build $(PYTHON)
+	$(PYTHON) -m venv .venv
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: requirements/run.lock $(STAMPS)/venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
+	@touch $@
+
+$(STAMPS)/build: $(NATIVE) $(STAMPS)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(STAMPS)/dev $(STAMPS)/load: $(STAMPS)/%: requirements/%.lock $(STAMPS)/run
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Resolve the lock files anew (needs uv).
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements/run.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header -c requirements/run.lock \
+		pyproject.toml --group test --group check -o requirements/dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header -c requirements/dev.lock \
+		pyproject.toml --group load -o requirements/load.lock
+
+clean:
+	rm -rf .venv build broker/v1 broker/_native/*.so *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

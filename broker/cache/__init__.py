@@ -1,0 +1,1 @@
+"""The answer cache: how long an answer may be used (`freshness`), where it is kept (`environment`, `store`)."""

@@ -1,0 +1,1 @@
+"""The command `broker`: one file a command group."""

@@ -1,0 +1,56 @@
+"""How every command prints: a table or sentence for people, JSON on `--json`, and one line on standard error when it fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from broker import config
+from broker.errors import StartupError
+
+console = Console(highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", envvar="BROKER_CONFIG", help="Settings file (TOML); defaults without one.")
+]
+
+
+def load_config(file: Path | None) -> config.Config:
+    """Read the settings as every command does."""
+    return config.load(file)
+
+
+def emit(value: Any) -> None:
+    """Print a value as JSON."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
+    """Print rows under headings."""
+    drawn = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+
+
+def say(text: str) -> None:
+    """Print a sentence, taking nothing in it for markup."""
+    console.print(text, markup=False)
+
+
+def fail(error: StartupError, details: Iterable[str] = ()) -> NoReturn:
+    """Print what is wrong and end with the error's own exit code."""
+    _errors.print(f"broker: {error}", markup=False)
+    for line in details:
+        _errors.print(f"  {line}", markup=False)
+    raise SystemExit(error.exit_code)

@@ -1,0 +1,43 @@
+"""What consumers import: clients, credentials, typed errors. Needs nothing of the server.
+
+from broker.client import Client, TokenSource
+
+tokens = TokenSource("tax-hall", key_file="tax-hall.key")
+with Client("127.0.0.1:50051", tokens) as client:
+    answer = client.call("national.person.basic", {"resident_id": "…"}, purpose="subsidy-check")
+    print(answer.found, answer.fields, answer.provenance.source)
+"""
+
+from broker.client.answer import Answer, Provenance
+from broker.client.channel import aio_channel, channel
+from broker.client.client import AsyncClient, Client
+from broker.client.credentials import TokenSource, generate_key, issue_token, load_key
+from broker.client.failures import (
+    CallFailed,
+    InvalidArguments,
+    NotGranted,
+    OverRate,
+    ProviderFailed,
+    TokenRefused,
+    decode,
+)
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "CallFailed",
+    "Client",
+    "InvalidArguments",
+    "NotGranted",
+    "OverRate",
+    "Provenance",
+    "ProviderFailed",
+    "TokenRefused",
+    "TokenSource",
+    "aio_channel",
+    "channel",
+    "decode",
+    "generate_key",
+    "issue_token",
+    "load_key",
+]

@@ -1,0 +1,107 @@
+"""The two clients: blocking and for an event loop. Each is a channel, the stub on it, and typed answers and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+
+from broker.client.answer import Answer, from_message
+from broker.client.channel import Tokens, aio_channel, channel
+from broker.client.failures import decode
+from broker.v1 import exchange_pb2 as pb
+from broker.v1 import exchange_pb2_grpc
+
+DEFAULT_TIMEOUT_S = 5.0
+
+
+def _request(
+    interface: str, arguments: Mapping[str, str], purpose: str, max_age_s: float | None, context: Mapping[str, Any]
+) -> pb.CallRequest:
+    request = pb.CallRequest(interface=interface, arguments=arguments, purpose=purpose, **context)
+    if max_age_s is not None:
+        request.max_age.CopyFrom(Duration(seconds=int(max_age_s), nanos=int(max_age_s % 1 * 1e9)))
+    return request
+
+
+class Client:
+    """A blocking client; a context manager. Safe between threads."""
+
+    def __init__(self, target: str, tokens: Tokens, *, root_certificates: bytes | None = None) -> None:
+        self._channel = channel(target, tokens, root_certificates=root_certificates)
+        self.exchange = exchange_pb2_grpc.ExchangeServiceStub(self._channel)
+
+    def call(
+        self,
+        interface: str,
+        arguments: Mapping[str, str],
+        *,
+        purpose: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_age_s: float | None = None,
+        **context: str,
+    ) -> Answer:
+        """Ask one question; `context` may be matter, operator and case_id.
+
+        Raises:
+            CallFailed: one of its kinds.
+        """
+        try:
+            message = self.exchange.Call(_request(interface, arguments, purpose, max_age_s, context), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise decode(error) from None
+        return from_message(message)
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class AsyncClient:
+    """A client for an event loop; an asynchronous context manager. Made inside the running loop."""
+
+    def __init__(self, target: str, tokens: Tokens, *, root_certificates: bytes | None = None) -> None:
+        self._channel = aio_channel(target, tokens, root_certificates=root_certificates)
+        self.exchange: exchange_pb2_grpc.ExchangeServiceAsyncStub = exchange_pb2_grpc.ExchangeServiceStub(self._channel)  # type: ignore[assignment]
+
+    async def call(
+        self,
+        interface: str,
+        arguments: Mapping[str, str],
+        *,
+        purpose: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_age_s: float | None = None,
+        **context: str,
+    ) -> Answer:
+        """Ask one question; `context` may be matter, operator and case_id.
+
+        Raises:
+            CallFailed: one of its kinds.
+        """
+        try:
+            message = await self.exchange.Call(_request(interface, arguments, purpose, max_age_s, context), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise decode(error) from None
+        return from_message(message)
+
+    async def close(self) -> None:
+        """Close the channel."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

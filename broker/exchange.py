@@ -1,0 +1,218 @@
+"""THE path of a call, read top to bottom: one function, one step a line (architecture §4).
+
+The steps themselves live in the capability folders and are pure where they decide. What must not go in here: protobuf messages
+(`services/` translates), anything of one transport or one provider, and a second way to answer a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from broker._native.cachekey import NOT_FOUND, Entry, pack_entry
+from broker.cache.freshness import State, bounds, judge
+from broker.cache.store import CacheStore, Tag, Tags
+from broker.config import Config
+from broker.errors import BrokerError, DeadlineExceeded
+from broker.model.body import body
+from broker.model.call import Answer, Authority, Question, Record, Request, Source
+from broker.model.catalogue import Provider
+from broker.model.question import answer_key, canonicalise, weigh
+from broker.model.snapshot import Snapshot
+from broker.policy.authorise import authorise, resolve
+from broker.policy.identify import Identifier
+from broker.policy.spend import Rates
+from broker.telemetry import metrics
+from broker.upstream.flight import SingleFlight
+from broker.upstream.providers import Providers
+
+log = structlog.get_logger("exchange")
+
+
+@dataclass
+class Exchange:
+    """The parts that a call passes through, and the snapshot in force. One to a core."""
+
+    config: Config
+    cache: CacheStore
+    identifier: Identifier
+    rates: Rates
+    providers: Providers
+    snapshot: Snapshot
+    flights: SingleFlight = field(default_factory=SingleFlight)
+    wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    mono_s: Callable[[], float] = time.monotonic
+    purges: int = 0  # a question asked before a purge must not be answered, or cached, after it
+    refreshing: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call, decided: what to ask whom, for whom, and under which key the answer is cached."""
+
+    question: Question
+    provider: Provider
+    authority: Authority
+    request: Request
+    key: bytes
+
+
+async def call(exchange: Exchange, request: Request, token: str, client_timeout_s: float | None) -> Answer:
+    """Answer one call.
+
+    Raises:
+        BrokerError: any of its kinds; each says whose fault it is and how it is answered.
+    """
+    weigh(request, exchange.config.limits)
+    snapshot, now_ms = exchange.snapshot, exchange.wall_ms()
+    consumer = exchange.identifier.identify(token, snapshot, now_ms / 1000)
+    interface = resolve(snapshot, request)
+    authority = authorise(snapshot, consumer, interface, request, now_ms)
+    question = canonicalise(interface, request)
+    exchange.rates.spend(authority.grant, exchange.mono_s())
+    asked = _asked(snapshot, question, authority, request)
+    entry = exchange.cache.read(asked.key)
+    state = judge(entry, now_ms, request.max_age_ms) if entry else State.DEAD
+    if entry and state is State.FRESH:
+        return _cached(asked, entry, now_ms, stale=False)
+    if entry and state is State.STALE_REVALIDATE:
+        _refresh(exchange, asked)
+        return _cached(asked, entry, now_ms, stale=True)
+    try:
+        return await _ask_once(exchange, asked, _timeout_s(exchange, question, client_timeout_s))
+    except BrokerError as error:
+        if entry and state is State.STALE_IF_ERROR and error.stale_allowed:
+            return _cached(asked, entry, now_ms, stale=True)
+        raise
+
+
+def _asked(snapshot: Snapshot, question: Question, authority: Authority, request: Request) -> Asked:
+    key = answer_key(question, request.encoding, authority.mask)
+    return Asked(question, snapshot.providers[question.interface.provider], authority, request, key)
+
+
+def _cached(asked: Asked, entry: Entry, now_ms: int, *, stale: bool) -> Answer:
+    return Answer(
+        body=entry.body,
+        source=Source.CACHE,
+        age_ms=max(0, now_ms - entry.stored_at),
+        stale=stale,
+        found=not entry.flags & NOT_FOUND,
+        interface=asked.question.interface,
+        level=asked.provider.level,
+    )
+
+
+def _timeout_s(exchange: Exchange, question: Question, client_timeout_s: float | None) -> float:
+    """Return how long this caller waits: the least of client, interface and default, less what our own answer needs.
+
+    Raises:
+        DeadlineExceeded: there is no time left to ask anybody.
+    """
+    longest = min(question.interface.timeout_ms, exchange.config.grpc.default_timeout_ms) / 1000
+    timeout_s = longest if client_timeout_s is None else min(longest, client_timeout_s)
+    left = timeout_s - exchange.config.upstream.deadline_margin_ms / 1000
+    if left <= 0:
+        raise DeadlineExceeded
+    return left
+
+
+async def _ask_once(exchange: Exchange, asked: Asked, timeout_s: float) -> Answer:
+    """Ask the provider, or wait with those who already do. The question itself has the interface's time, not one caller's."""
+    interface = asked.question.interface
+    flight = _flight_key(exchange, asked.key, shared=not interface.side_effect)
+    answer, joined = await exchange.flights.share(flight, lambda: _fill(exchange, asked), timeout_s)
+    if joined:
+        metrics.flight_followers.inc()
+    return answer
+
+
+def _flight_key(exchange: Exchange, key: bytes, *, shared: bool) -> bytes:
+    """Calls that are the same share a flight, but not across a purge, and never where asking has a side effect."""
+    return key + (exchange.purges.to_bytes(8) if shared else secrets.token_bytes(16))
+
+
+async def _fill(exchange: Exchange, asked: Asked) -> Answer:
+    """Get the record, make the answer that these fields and this encoding need, and cache it if that is allowed."""
+    interface = asked.question.interface
+    flight = _flight_key(exchange, asked.question.key, shared=not interface.side_effect)
+    longest = min(interface.timeout_ms, exchange.config.grpc.default_timeout_ms) / 1000
+    purges = exchange.purges
+    record, _ = await exchange.flights.share(flight, lambda: _fetch(exchange, asked, longest), longest)
+    encoded = body(interface, asked.provider, record, asked.authority.fields, asked.request.encoding)
+    if purges == exchange.purges:
+        _store(exchange, asked, record, encoded)
+    return Answer(
+        body=encoded,
+        source=Source.UPSTREAM,
+        age_ms=0,
+        stale=False,
+        found=record.fields is not None,
+        interface=interface,
+        level=asked.provider.level,
+    )
+
+
+async def _fetch(exchange: Exchange, asked: Asked, timeout_s: float) -> Record:
+    began, outcome = exchange.mono_s(), "CANCELLED"
+    try:
+        record = await exchange.providers.ask(asked.question, asked.provider, timeout_s)
+        outcome = "NOT_FOUND" if record.fields is None else "FOUND"
+    except BrokerError as error:
+        outcome = error.reason
+        log.warning("provider failed", provider=asked.provider.id, interface=asked.question.interface.id, reason=outcome)
+        raise
+    finally:
+        metrics.upstream_seconds.labels(asked.provider.id, outcome).observe(exchange.mono_s() - began)
+    return record
+
+
+def _store(exchange: Exchange, asked: Asked, record: Record, encoded: bytes) -> None:
+    interface, found = asked.question.interface, record.fields is not None
+    spread = secrets.randbelow(2001) / 1000 - 1
+    times = bounds(interface.freshness, found, record.fetched_at_ms, spread)
+    if times is None or interface.side_effect:
+        return
+    flags = 0 if found else NOT_FOUND
+    entry = pack_entry(
+        asked.key, flags, record.fetched_at_ms, times.fresh_until, times.revalidate_until, times.error_until, encoded
+    )
+    tags = Tags(interface=interface.id, provider=asked.provider.id, subject=asked.question.subject, question=asked.question.key)
+    exchange.cache.write(asked.key, entry, ends_at_ms=times.ends_at, tags=tags)
+
+
+def _refresh(exchange: Exchange, asked: Asked) -> None:
+    """Ask in the background; the next caller sees the new answer. Asked once however many see the stale one."""
+    task = asyncio.create_task(_refreshed(exchange, asked))
+    exchange.refreshing.add(task)
+    task.add_done_callback(exchange.refreshing.discard)
+
+
+async def _refreshed(exchange: Exchange, asked: Asked) -> None:
+    try:
+        await _ask_once(exchange, asked, asked.question.interface.timeout_ms / 1000)
+    except BrokerError as error:
+        metrics.refreshes.labels(error.reason).inc()
+    else:
+        metrics.refreshes.labels("OK").inc()
+
+
+def purge(exchange: Exchange, tag: Tag, names: Iterable[str | bytes]) -> int:
+    """Remove cached answers by a tag; what is on its way from a provider is not cached either."""
+    return _purged(exchange, sum(exchange.cache.purge(tag, name) for name in names))
+
+
+def purge_all(exchange: Exchange) -> int:
+    """Remove every cached answer; what is on its way from a provider is not cached either."""
+    return _purged(exchange, exchange.cache.clear())
+
+
+def _purged(exchange: Exchange, removed: int) -> int:
+    exchange.purges += 1
+    metrics.cache_removed.labels("PURGE").inc(removed)
+    return removed

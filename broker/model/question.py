@@ -1,0 +1,99 @@
+"""Step 4 of a call: what was written becomes one canonical question with a key, or is refused with every violation found.
+
+`weigh` comes before everything else, so that an oversized request costs no work. Violations name fields and rules, never
+values; a name that is not in the schema is repeated only if it could be a field name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from broker._native.cachekey import cache_key
+from broker.config import Limits
+from broker.errors import InvalidRequest, Violation
+from broker.model.call import Encoding, Question, Request
+from broker.model.catalogue import Argument, Interface
+from broker.model.semantics import NotCanonical, canonical
+
+_FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_CONTEXT_FIELDS = ("interface", "purpose", "matter", "operator", "case_id")
+_MAX_CONTEXT_BYTES = 128
+
+
+def weigh(request: Request, limits: Limits) -> None:
+    """Refuse a request that is larger than any honest one or lacks what every call needs.
+
+    Raises:
+        InvalidRequest: too many arguments, an argument or a context field too long, no interface or no purpose.
+    """
+    violations = [*_context_violations(request), *_weight_violations(request, limits)]
+    if violations:
+        raise InvalidRequest(*violations)
+
+
+def _context_violations(request: Request) -> Iterator[Violation]:
+    for name in _CONTEXT_FIELDS:
+        text: str = getattr(request, name)
+        if name in ("interface", "purpose") and not text:
+            yield Violation(name, "is required")
+        if len(text.encode()) > _MAX_CONTEXT_BYTES:
+            yield Violation(name, f"must not be longer than {_MAX_CONTEXT_BYTES} bytes")
+
+
+def _weight_violations(request: Request, limits: Limits) -> Iterator[Violation]:
+    if len(request.arguments) > limits.max_arguments:
+        yield Violation("arguments", f"must not be more than {limits.max_arguments}")
+        return
+    for name, text in request.arguments.items():
+        if len(name) + len(text.encode()) > limits.max_argument_bytes:
+            yield Violation(_path(name), f"must not be longer than {limits.max_argument_bytes} bytes")
+
+
+def canonicalise(interface: Interface, request: Request) -> Question:
+    """Return the question that a request means.
+
+    Raises:
+        InvalidRequest: an argument is missing, unknown, too long or has no canonical form; every one is named.
+    """
+    violations = [Violation(_path(name), "is not an argument of this interface") for name in _unknown(interface, request)]
+    canonical_arguments = []
+    for name in sorted(interface.arguments):
+        try:
+            text = _canonical_argument(interface.arguments[name], request.arguments.get(name, ""))
+        except NotCanonical as error:
+            violations.append(Violation(_path(name), str(error)))
+        else:
+            canonical_arguments += [(name, text)] if text else []
+    if violations:
+        raise InvalidRequest(*violations)
+    return _question(interface, tuple(canonical_arguments))
+
+
+def _unknown(interface: Interface, request: Request) -> Iterable[str]:
+    return sorted(request.arguments.keys() - interface.arguments.keys())
+
+
+def _canonical_argument(argument: Argument, text: str) -> str:
+    if not text:
+        if argument.required:
+            raise NotCanonical("is required")
+        return ""
+    if len(text) > argument.max_chars:
+        raise NotCanonical(f"must not be longer than {argument.max_chars} characters")
+    return canonical(argument.type, text)
+
+
+def _question(interface: Interface, arguments: tuple[tuple[str, str], ...]) -> Question:
+    key = cache_key(interface.id, interface.version, 0, b"", arguments)
+    return Question(interface=interface, arguments=arguments, key=key)
+
+
+def answer_key(question: Question, encoding: Encoding, mask: bytes) -> bytes:
+    """Return the key of one answer to a question: what was granted and how it is encoded are part of it."""
+    interface = question.interface
+    return cache_key(interface.id, interface.version, encoding, mask, question.arguments)
+
+
+def _path(name: str) -> str:
+    return f"arguments.{name}" if _FIELD_NAME.fullmatch(name) else "arguments"

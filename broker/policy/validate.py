@@ -1,0 +1,149 @@
+"""Rules of a catalogue that need more than one value: references, duplicates, what a grant may name. Pure.
+
+Each rule is a generator of problems; each problem begins with the file and key it is about. Rules that only a connector can
+judge (a query's parameters, a dialect's name) are given in by the caller, for connectors are no business of the policy.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from broker.model.catalogue import (
+    Consumer,
+    Grant,
+    GrpcEndpoint,
+    GrpcOperation,
+    HttpEndpoint,
+    HttpOperation,
+    Interface,
+    Provider,
+    Resource,
+    SqlEndpoint,
+    SqlOperation,
+)
+from broker.policy.directory import Contents, key_of
+
+ConnectorRule = Callable[[Interface, Provider], list[str]]
+
+_SPEAKS: dict[type, type] = {HttpOperation: HttpEndpoint, GrpcOperation: GrpcEndpoint, SqlOperation: SqlEndpoint}
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def problems(contents: Contents, connector_rule: ConnectorRule) -> list[str]:
+    """Return everything that is wrong between the values of a catalogue; nothing if it can be applied."""
+    providers: dict[str, Provider] = {p.value.id: p.value for p in contents.entries["providers"]}
+    interfaces: dict[str, list[Interface]] = defaultdict(list)
+    for located in contents.entries["interfaces"]:
+        interfaces[located.value.id].append(located.value)
+    found = list(_duplicates(contents))
+    for located in contents.entries["resources"]:
+        found += _prefixed(located.where, _resource_problems(located.value, providers))
+    resources = {r.value.code for r in contents.entries["resources"]}
+    for located in contents.entries["interfaces"]:
+        found += _prefixed(located.where, _interface_problems(located.value, providers, resources, connector_rule))
+    for located in contents.entries["consumers"]:
+        found += _prefixed(located.where, _consumer_problems(located.value))
+    consumers = {c.value.id for c in contents.entries["consumers"]}
+    for located in contents.entries["grants"]:
+        found += _prefixed(located.where, _grant_problems(located.value, consumers, interfaces))
+    return found
+
+
+def _prefixed(where: str, found: Iterator[str]) -> list[str]:
+    return [f"{where}.{problem}" for problem in found]
+
+
+def _duplicates(contents: Contents) -> Iterator[str]:
+    for entries in contents.entries.values():
+        first: dict[str, str] = {}
+        for located in entries:
+            if key_of(located.value) in first:
+                yield f"{located.where}.id: stands already at {first[key_of(located.value)]}"
+            first.setdefault(key_of(located.value), located.where)
+
+
+def _resource_problems(resource: Resource, providers: dict[str, Provider]) -> Iterator[str]:
+    if resource.provider not in providers:
+        yield f"provider: no provider `{resource.provider}`"
+
+
+def _interface_problems(
+    interface: Interface, providers: dict[str, Provider], resources: set[str], connector_rule: ConnectorRule
+) -> Iterator[str]:
+    if interface.resource and interface.resource not in resources:
+        yield f"resource: no resource `{interface.resource}`"
+    yield from _subject_problems(interface)
+    yield from _freshness_problems(interface)
+    yield from _operation_problems(interface)
+    provider = providers.get(interface.provider)
+    if provider is None:
+        yield f"provider: no provider `{interface.provider}`"
+    elif not isinstance(provider.endpoint, _SPEAKS[type(interface.operation)]):
+        yield "operation.connector: is not the connector of the provider's endpoint"
+    else:
+        yield from connector_rule(interface, provider)
+
+
+def _subject_problems(interface: Interface) -> Iterator[str]:
+    subject = interface.subject
+    asked = interface.arguments.get(subject.argument)
+    if asked is None:
+        yield f"subject.argument: `{subject.argument}` is not an argument"
+    if subject.answer is None:
+        return
+    answered = interface.answer.get(subject.answer)
+    if answered is None:
+        yield f"subject.answer: `{subject.answer}` is not a field of the answer"
+    elif asked is not None and answered.type is not asked.type:
+        yield "subject.answer: must have the semantic type of subject.argument"
+
+
+def _freshness_problems(interface: Interface) -> Iterator[str]:
+    freshness = interface.freshness
+    if freshness.cacheable and interface.side_effect:
+        yield "freshness.cacheable: an interface with side effects is never cached"
+    if freshness.cacheable and not freshness.ttl_s:
+        yield "freshness.ttl_s: must be above 0 for a cacheable interface"
+    if not freshness.cacheable and (freshness.ttl_s or freshness.negative_ttl_s):
+        yield "freshness.cacheable: must be true where a time to live is given"
+
+
+def _operation_problems(interface: Interface) -> Iterator[str]:
+    for name in sorted(interface.operation.fields.keys() - interface.answer.keys()):
+        yield f"operation.fields.{name}: is not a field of the answer"
+    if isinstance(interface.operation, SqlOperation):
+        return
+    named = {n for text in interface.operation.parameters.values() for n in _PLACEHOLDER.findall(text)}
+    for name in sorted(named - interface.arguments.keys()):
+        yield f"operation.parameters: `{{{name}}}` is not an argument"
+    for name in sorted(interface.arguments.keys() - named):
+        yield f"arguments.{name}: is not sent to the provider (operation.parameters)"
+
+
+def _consumer_problems(consumer: Consumer) -> Iterator[str]:
+    for key in consumer.keys:
+        try:
+            Ed25519PublicKey.from_public_bytes(base64.b64decode(key.public_key))
+        except ValueError:
+            yield f"keys ({key.id}).public_key: is not an Ed25519 public key"
+    if len({key.id for key in consumer.keys}) != len(consumer.keys):
+        yield "keys: a key id stands twice"
+
+
+def _grant_problems(grant: Grant, consumers: set[str], interfaces: dict[str, list[Interface]]) -> Iterator[str]:
+    if grant.consumer not in consumers:
+        yield f"consumer: no consumer `{grant.consumer}`"
+    if grant.interface not in interfaces:
+        yield f"interface: no interface `{grant.interface}`"
+    else:
+        answered: set[Any] = set().union(*(interface.answer for interface in interfaces[grant.interface]))
+        for field in sorted(set(grant.fields) - answered):
+            yield f"fields: `{field}` is not a field of `{grant.interface}`"
+    if grant.valid_from >= grant.valid_until:
+        yield "valid_until: must be later than valid_from"

@@ -1,0 +1,1 @@
+"""The processes: supervisor and core, and what they listen on."""

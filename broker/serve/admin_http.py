@@ -1,0 +1,59 @@
+"""The admin page for monitoring, on loopback: /metrics, /livez, /readyz. Read only, no personal data.
+
+/livez says that the process runs its event loop; /readyz that it takes calls (503 while starting and while draining).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from broker.cache.store import CacheStore
+from broker.errors import PortTaken
+from broker.telemetry import metrics
+
+
+class AdminHttp:
+    """Serves the admin page."""
+
+    def __init__(self, cache: CacheStore, ready: Callable[[], bool]) -> None:
+        self._cache = cache
+        self._ready = ready
+        application = web.Application()
+        application.add_routes(
+            [web.get("/metrics", self._metrics), web.get("/livez", self._livez), web.get("/readyz", self._readyz)]
+        )
+        self._runner = web.AppRunner(application, handle_signals=False, access_log=None)
+
+    async def start(self, address: str) -> None:
+        """Listen on host:port.
+
+        Raises:
+            PortTaken: it is in use or not allowed.
+        """
+        host, _, port = address.rpartition(":")
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, host.strip("[]"), int(port), shutdown_timeout=1).start()
+        except OSError as error:
+            raise PortTaken(f"admin.http_address: cannot listen on {address} ({error.strerror})") from error
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, _request: web.Request) -> web.Response:
+        stat = self._cache.stat()
+        metrics.cache_entries.set(stat.entries)
+        metrics.cache_used_bytes.set(stat.used_bytes)
+        metrics.cache_map_bytes.set(stat.map_bytes)
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def _livez(self, _request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        ready = self._ready()
+        return web.Response(text="ok\n" if ready else "not ready\n", status=200 if ready else 503)

@@ -1,0 +1,175 @@
+"""The core process: one event loop that serves every method, asks the providers, and alone writes the cache.
+
+Started by the supervisor as ``python -m broker.serve.core``. It does its imports, waits for "go" on standard input (so that it
+can stand by as a spare), serves, and says so on the descriptor it was given. SIGTERM: NOT_SERVING, drain, stop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+import uvloop
+from grpc_health.v1 import health_pb2
+
+from broker import __version__, config
+from broker.cache.store import CacheStore
+from broker.errors import StartupError
+from broker.exchange import Exchange
+from broker.model.snapshot import EMPTY
+from broker.policy.identify import Identifier
+from broker.policy.spend import Rates
+from broker.policy.store import ControlPlane
+from broker.serve.admin_http import AdminHttp
+from broker.serve.server import admin_server, public_server, service_names
+from broker.serve.supervisor import READY_FD
+from broker.serve.watch import SnapshotWatch
+from broker.services.admin_service import Operations
+from broker.telemetry import log as logs
+from broker.telemetry import metrics
+from broker.telemetry.rpc import RpcMetrics
+from broker.upstream.providers import Providers
+
+log = structlog.get_logger("core")
+
+
+class Core:
+    """What runs between start and stop."""
+
+    def __init__(self, settings: config.Config, restarts: int) -> None:
+        self._settings = settings
+        self._restarts = restarts
+        self._stop = asyncio.Event()
+        self._serving = False
+        self._rpc = RpcMetrics()
+        self._exchange = Exchange(
+            config=settings,
+            cache=CacheStore(settings.path("{data_dir}"), settings.cache),
+            identifier=Identifier(settings.identity, settings.limits.max_token_bytes),
+            rates=Rates(),
+            providers=Providers(settings),
+            snapshot=EMPTY,
+        )
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        control = await asyncio.to_thread(ControlPlane, self._settings.expand(self._settings.control.url))
+        watch = SnapshotWatch(self._exchange, control, self._settings.control.poll_ms)
+        await watch.reload()
+        await self._serve(watch)
+        control.close()
+
+    async def _serve(self, watch: SnapshotWatch) -> None:
+        self._server, self._health = public_server(self._settings, self._exchange, self._rpc)
+        admin = admin_server(self._settings, self._exchange, self._operations(watch))
+        page = AdminHttp(self._exchange.cache, lambda: self._serving)
+        await page.start(self._settings.admin.http_address)
+        await admin.start()
+        await self._server.start()
+        await self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        chores = [asyncio.create_task(watch.run()), asyncio.create_task(self._keep_cache())]
+        self._say_ready()
+        await self._stop.wait()
+        await self._drain(None)
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+        await self._server.stop(self._settings.grpc.grace_ms / 1000)
+        await admin.stop(0)
+        await page.stop()
+        await self._close()
+
+    def _operations(self, watch: SnapshotWatch) -> Operations:
+        return Operations(
+            reload=watch.reload,
+            drain=self._drain,
+            draining=lambda: not self._serving,
+            in_progress=lambda: self._rpc.in_progress,
+            started_at_ms=time.time_ns() // 1_000_000,
+            restarts=self._restarts,
+        )
+
+    def _say_ready(self) -> None:
+        metrics.build.info({"version": __version__})
+        metrics.worker_restarts.labels("core").set(self._restarts)
+        self._serving = True
+        log.info("serving", grpc=self._settings.grpc.address, admin=self._settings.admin.http_address, version=__version__)
+        if READY_FD in os.environ:
+            os.write(int(os.environ[READY_FD]), b"1")
+
+    async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
+        for name in service_names():
+            await self._health.set(name, status)
+
+    async def _drain(self, timeout_s: float | None) -> int:
+        """Leave the balancers' lists first, then wait for the calls in progress; returns how many are left."""
+        self._serving = False
+        await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(self._settings.grpc.drain_ms / 1000)
+        until = time.monotonic() + (self._settings.grpc.grace_ms / 1000 if timeout_s is None else timeout_s)
+        while self._rpc.in_progress and time.monotonic() < until:  # noqa: ASYNC110 - calls are counted, not awaited
+            await asyncio.sleep(0.01)
+        return self._rpc.in_progress
+
+    async def _keep_cache(self) -> None:
+        """Let go of what has ended and of readers that died."""
+        cache, pause_s = self._exchange.cache, 1.0
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(pause_s)
+            removed = cache.sweep(self._exchange.wall_ms())
+            metrics.cache_removed.labels("SWEEP").inc(removed)
+            pause_s = 0.01 if removed else 1.0  # go on at once while there is more
+            if time.monotonic() - checked >= self._settings.cache.reader_check_s:
+                cache.check_readers()
+                checked = time.monotonic()
+
+    async def _close(self) -> None:
+        await self._exchange.flights.drain()
+        await self._exchange.providers.close()
+        self._exchange.cache.close()
+
+
+def _wait_for_go() -> int:
+    """Return the number of restarts so far, or end quietly if the supervisor went away."""
+    if sys.stdin.readline() != "go\n":
+        raise SystemExit(0)
+    return int(sys.stdin.readline() or 0)
+
+
+def main() -> NoReturn:
+    """Run a core process."""
+    parser = argparse.ArgumentParser(prog="broker.serve.core")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--json-logs", action="store_true")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    restarts = _wait_for_go()
+    try:
+        settings = config.load(arguments.config)
+        logs.configure(settings.log, force_json=arguments.json_logs)
+        with contextlib.suppress(asyncio.CancelledError):
+            uvloop.run(_run(settings, restarts))
+    except StartupError as error:
+        print(f"broker: {error}", file=sys.stderr)  # noqa: T201 - the one line that a person reads
+        raise SystemExit(error.exit_code) from None
+    raise SystemExit(0)
+
+
+async def _run(settings: config.Config, restarts: int) -> None:
+    await Core(settings, restarts).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""Makes the gRPC servers of a core: the consumers' on TCP, the operators' on a unix socket in the data directory.
+
+Which services stand on which, and with which limits. What must not go in here: what a method does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import _async as reflection
+from grpc_reflection.v1alpha import reflection_pb2
+
+from broker.config import Config
+from broker.errors import DirectoryUnusable, PortTaken
+from broker.exchange import Exchange
+from broker.services import registry
+from broker.services.admin_service import AdminService, Operations
+from broker.services.exchange_service import ExchangeService
+from broker.telemetry.rpc import RpcMetrics
+from broker.v1 import admin_pb2, audit_pb2, catalogue_pb2, exchange_pb2, grants_pb2
+
+PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
+    exchange_pb2.DESCRIPTOR.services_by_name["ExchangeService"],
+    catalogue_pb2.DESCRIPTOR.services_by_name["CatalogueService"],
+    grants_pb2.DESCRIPTOR.services_by_name["GrantService"],
+    audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
+)
+ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_by_name["AdminService"],)
+_MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
+_REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
+_REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
+
+
+def public_server(config: Config, exchange: Exchange, rpc: RpcMetrics) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """Make the consumers' server, listening.
+
+    Raises:
+        PortTaken: the address is in use or not allowed.
+    """
+    server = grpc.aio.server(interceptors=(rpc,), options=_options(config))
+    servicers: dict[str, object] = {"ExchangeService": ExchangeService(exchange)}
+    for service in PUBLIC_SERVICES:
+        registry.add(server, service, servicers.get(service.name, object()))
+    names = [service.full_name for service in PUBLIC_SERVICES]
+    status = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    if config.grpc.reflection:
+        _add_reflection(server, [*names, health.SERVICE_NAME])
+    _listen(server, config.grpc.address)
+    return server, status
+
+
+def admin_server(config: Config, exchange: Exchange, operations: Operations) -> grpc.aio.Server:
+    """Make the operators' server, listening on a socket that only the broker's own user may open.
+
+    Raises:
+        DirectoryUnusable: the socket's path is too long or cannot be written.
+    """
+    path = config.path(config.admin.socket)
+    _check_socket_path(path)
+    server = grpc.aio.server(options=_options(config))
+    for service in ADMIN_SERVICES:
+        registry.add(server, service, AdminService(exchange, operations))
+    channelz.add_channelz_servicer(server)
+    _add_reflection(server, [*(s.full_name for s in ADMIN_SERVICES), channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name])
+    path.unlink(missing_ok=True)
+    mask = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise DirectoryUnusable(f"admin.socket: {path} cannot be made") from error
+    finally:
+        os.umask(mask)
+    return server
+
+
+def service_names() -> list[str]:
+    """Names under which health is reported, "" being the whole server."""
+    return ["", *(service.full_name for service in PUBLIC_SERVICES)]
+
+
+def _options(config: Config) -> Sequence[tuple[str, Any]]:
+    return (
+        ("grpc.max_receive_message_length", config.grpc.max_message_bytes),
+        ("grpc.max_send_message_length", config.grpc.max_message_bytes),
+        ("grpc.so_reuseport", 0),  # two brokers on one port must be an error, not a coin toss
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", config.grpc.keepalive_min_interval_ms),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )
+
+
+def _listen(server: grpc.aio.Server, address: str) -> None:
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise PortTaken(f"grpc.address: cannot listen on {address}; is another process using it?") from error
+
+
+def _check_socket_path(path: Path) -> None:
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise DirectoryUnusable(f"admin.socket: {path} is longer than {_MAX_SOCKET_PATH} bytes; set a shorter one")
+
+
+def _add_reflection(server: grpc.aio.Server, names: list[str]) -> None:
+    """Serve reflection under both of its names; their messages are the same on the wire (grpc/grpc#38576)."""
+    servicer = reflection.ReflectionServicer([*names, _REFLECTION_V1ALPHA])
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    for name in (_REFLECTION_V1, _REFLECTION_V1ALPHA):
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}),))

@@ -1,0 +1,83 @@
+"""Puts a service of the contract on a server: every method of its descriptor, in one way of failing.
+
+A method that the given object does not have answers UNIMPLEMENTED with an ErrorInfo that says so, so the whole contract can be
+called from the first version on. A servicer may return a message or its wire form as bytes. What must not go in here: any
+one method.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import grpc
+import structlog
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+
+from broker.errors import BrokerError, NotAvailable
+from broker.services.status import to_status
+
+log = structlog.get_logger("services")
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+_MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+class InternalError(BrokerError):
+    """A defect of ours. The caller learns nothing but the request id under which the log has it."""
+
+    def __init__(self) -> None:
+        super().__init__("internal error; give the request id to the operator")
+
+
+def add(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
+    """Register every method of a service."""
+    handlers = {method.name: _handler(method, getattr(servicer, method.name, None)) for method in service.methods}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+
+
+def _handler(method: MethodDescriptor, behaviour: Any) -> Handler:
+    make = _MAKERS[bool(method.client_streaming), bool(method.server_streaming)]
+    request = message_factory.GetMessageClass(method.input_type)
+    return make(
+        _answered(behaviour or _not_available(method)),
+        request_deserializer=request.FromString,
+        response_serializer=_to_wire,
+    )
+
+
+def _not_available(method: MethodDescriptor) -> Any:
+    async def refuse(_request: Any, _context: Any) -> Any:
+        raise NotAvailable(method.full_name)
+
+    return refuse
+
+
+def _answered(behaviour: Any) -> Any:
+    """Turn what a method raises into a status; only what we did not foresee is logged with its traceback."""
+
+    async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await behaviour(request, context)
+        except BrokerError as error:
+            failure, request_id = error, secrets.token_hex(8)
+            write = log.debug if failure.origin == "CLIENT" else log.info
+            write("call failed", request_id=request_id, reason=failure.reason, **failure.metadata())
+        except Exception:
+            failure, request_id = InternalError(), secrets.token_hex(8)
+            log.exception("internal error", request_id=request_id)
+        return await context.abort_with_status(to_status(failure, request_id))
+
+    return run
+
+
+def _to_wire(message: Any) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()

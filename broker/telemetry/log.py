@@ -1,0 +1,47 @@
+"""Structured logs on standard error: one event a line, JSON unless a person is looking. Never argument or answer values."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+
+from broker.config import Log
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(settings: Log, *, force_json: bool = False) -> None:
+    """Set structlog up for this process."""
+    for_people = not force_json and (settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty()))
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(_console() if for_people else _json()),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
+        logger_factory=_to_terminal() if for_people else structlog.BytesLoggerFactory(sys.stderr.buffer),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _to_terminal() -> Any:
+    return structlog.PrintLoggerFactory(sys.stderr)
+
+
+def _console() -> list[Any]:
+    return [structlog.dev.ConsoleRenderer()]
+
+
+def _json() -> list[Any]:
+    # Tracebacks without local variables: those may hold what a citizen told us.
+    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_encode)]
+
+
+def _encode(event: Any, **_: Any) -> bytes:
+    return msgspec.json.encode(event, enc_hook=str)

@@ -1,0 +1,52 @@
+"""Every metric of the broker, in one registry. Names follow Prometheus' rules; server metrics those of go-grpc-middleware.
+
+Labels are bounded: providers, interfaces and levels of the catalogue, reasons of `errors.py`, methods of the contract. A
+consumer is not a label here, a subject never. What must not go in here: when something is counted.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
+
+registry = CollectorRegistry(auto_describe=True)
+
+LATENCY_BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_METHOD = ("grpc_type", "grpc_service", "grpc_method")
+
+grpc_started = Counter("grpc_server_started", "RPCs started on the server.", _METHOD, registry=registry)
+grpc_handled = Counter(
+    "grpc_server_handled", "RPCs completed on the server, whatever the outcome.", (*_METHOD, "grpc_code"), registry=registry
+)
+grpc_seconds = Histogram(
+    "grpc_server_handling_seconds", "Time the server took for an RPC.", _METHOD, registry=registry, buckets=LATENCY_BUCKETS_S
+)
+
+calls = Counter(
+    "broker_calls",
+    "Calls of interfaces by level, interface, outcome (FOUND, NOT_FOUND or the reason of the error) and source.",
+    ("level", "interface", "outcome", "source"),
+    registry=registry,
+)
+upstream_seconds = Histogram(
+    "broker_upstream_seconds",
+    "Time a provider took for one question.",
+    ("provider", "outcome"),
+    registry=registry,
+    buckets=LATENCY_BUCKETS_S,
+)
+flight_followers = Counter(
+    "broker_single_flight_followers", "Calls that shared a question already on its way to the provider.", registry=registry
+)
+refreshes = Counter("broker_cache_refreshes", "Background refreshes of stale answers.", ("outcome",), registry=registry)
+
+cache_entries = Gauge("broker_cache_entries", "Answers in the cache.", registry=registry)
+cache_used_bytes = Gauge("broker_cache_used_bytes", "Bytes of the cache map in use.", registry=registry)
+cache_map_bytes = Gauge("broker_cache_map_bytes", "Size of the cache map in bytes.", registry=registry)
+cache_removed = Counter("broker_cache_removed", "Answers removed from the cache.", ("cause",), registry=registry)
+
+worker_restarts = Gauge(
+    "broker_worker_restarts", "Times the supervisor has restarted a worker since it started.", ("worker",), registry=registry
+)
+snapshot_version = Gauge("broker_policy_snapshot_version", "Version of the policy snapshot in force.", registry=registry)
+snapshot_failures = Counter("broker_policy_snapshot_failures", "Failed attempts to read the control plane.", registry=registry)
+build = Info("broker_build", "Version of the software.", registry=registry)

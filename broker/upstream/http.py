@@ -1,0 +1,236 @@
+"""Providers that speak JSON over HTTP: one bounded pool a provider, one request a question, signed in the provider's dialect.
+
+Redirects, cookies, proxies from the environment and compressed bodies are refused: none is part of such an interface, and
+each is a way to be led astray. aiohttp's exceptions end in this file. What must not go in here: retries for the sake of
+success (the one here replaces a secret that was rotated), and what an answer means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import email.utils
+import functools
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from broker.config import Config
+from broker.errors import (
+    ProviderError,
+    ProviderNonsense,
+    ProviderOverloaded,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from broker.model.call import Question
+from broker.model.catalogue import HttpEndpoint, HttpOperation, Provider
+from broker.upstream import codec
+from broker.upstream.dialect import DIALECTS, Facts, SecretSource, sign
+from broker.upstream.envelope import fill, open_envelope, paths
+from broker.upstream.secret import (
+    FETCH_S,
+    FetchedSecret,
+    FileSecret,
+    Secret,
+    Source,
+    open_secret,
+    read_app_key,
+    read_secret,
+)
+
+RETRY_AFTER_S = (1.0, 900.0)  # what a provider says is kept within these
+_DNS_TTL_S = 10  # a provider that moves is found again after this
+_SECRET_CONNECTIONS = 1  # so that questions which wait for a secret cannot keep it from being fetched
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "shared-data-broker"}
+_UNSIGNED = Secret(b"")
+_SIGNATURE_REFUSED = frozenset({401, 403})
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request before it is signed."""
+
+    method: str
+    path: str
+    service_id: str
+    query: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One response, body and all."""
+
+    status: int
+    retry_after: str | None
+    body: bytes = field(repr=False)
+
+
+class HttpConnector:
+    """Asks one HTTP provider. Made inside the running loop."""
+
+    def __init__(self, provider: Provider, endpoint: HttpEndpoint, config: Config, wall_ms: Callable[[], int]) -> None:
+        self._provider = provider.id
+        self._endpoint = endpoint
+        self._dialect = DIALECTS[endpoint.dialect]
+        self._secrets_dir = config.path(config.upstream.secrets_dir)
+        self._max_answer_bytes = config.upstream.max_answer_bytes
+        self._wall_ms = wall_ms
+        self._sources: dict[str, Source] = {}  # by service id: a secret service answers for one service
+        # Taken before signing: a signature must not grow old in a queue for a connection.
+        self._slots = asyncio.Semaphore(config.upstream.max_connections_per_provider)
+        self._session = _open_session(config)
+
+    async def ask(self, question: Question, timeout_s: float) -> dict[str, Any] | None:
+        """Return the record under our names, or None for "no record". Raises `ProviderError`."""
+        operation = question.interface.operation
+        assert isinstance(operation, HttpOperation)  # noqa: S101 - the catalogue's validation pairs them
+        asked = _asked(operation, dict(question.arguments))
+        with _foreign_errors(self._provider):
+            async with asyncio.timeout(timeout_s), self._slots:
+                answered = await self._signed(asked)
+        decoded = self._decoded(answered)
+        return open_envelope(operation.envelope, paths(question), decoded, self._provider)
+
+    async def close(self) -> None:
+        """Close the secrets' sources and all connections."""
+        for source in self._sources.values():
+            await source.close()
+        await self._session.close()
+
+    async def _signed(self, asked: Asked) -> Answered:
+        """Send under the current secret and, if the provider does not accept it, once more under a fresh one."""
+        if self._dialect.secret is SecretSource.NONE:
+            return await self._send(asked, _UNSIGNED)
+        source = self._source(asked.service_id)
+        secret = await source.current()
+        answered = await self._send(asked, secret)
+        if answered.status not in _SIGNATURE_REFUSED:
+            return answered
+        source.refused(secret)
+        return await self._send(asked, await source.current())
+
+    async def _send(self, asked: Asked, secret: Secret) -> Answered:
+        facts = Facts(self._endpoint.requester_id, asked.service_id, self._wall_ms(), secrets.token_hex(16))
+        async with self._session.request(
+            asked.method,
+            self._endpoint.base_url + asked.path,
+            params=asked.query,
+            data=asked.body,
+            headers=sign(self._dialect, facts, secret.value) | _content_type(asked),
+            allow_redirects=False,
+        ) as response:
+            body = await _read_body(response, self._max_answer_bytes, self._provider)
+            return Answered(response.status, response.headers.get("Retry-After"), body)
+
+    def _decoded(self, answered: Answered) -> Any:
+        error = status_error(self._provider, answered.status, answered.retry_after, self._wall_ms())
+        if error is not None:
+            raise error
+        return codec.decode("json", answered.body, self._provider)
+
+    def _source(self, service_id: str) -> Source:
+        if service_id not in self._sources:
+            self._sources[service_id] = self._new_source(service_id)
+        return self._sources[service_id]
+
+    def _new_source(self, service_id: str) -> Source:
+        if self._dialect.secret is SecretSource.APP_KEY:
+            return FileSecret(functools.partial(read_secret, self._secrets_dir, self._endpoint.app_key_file))
+        return FetchedSecret(functools.partial(self._fetch_secret, service_id), self._wall_ms)
+
+    async def _fetch_secret(self, service_id: str) -> Secret:
+        """Ask the secret service, signed under the app key, which is read anew each time."""
+        app_key = read_app_key(self._secrets_dir, self._endpoint.app_key_file)
+        with _foreign_errors(self._provider):
+            async with asyncio.timeout(FETCH_S):
+                answered = await self._send(Asked("POST", self._endpoint.secret_path, service_id), Secret(app_key))
+        return open_secret(self._decoded(answered), app_key, self._wall_ms(), self._provider)
+
+
+def _open_session(config: Config) -> aiohttp.ClientSession:
+    limit = config.upstream.max_connections_per_provider + _SECRET_CONNECTIONS
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=limit, limit_per_host=limit, ttl_dns_cache=_DNS_TTL_S),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=config.upstream.connect_timeout_ms / 1000),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=_HEADERS,
+        auto_decompress=False,
+        trust_env=False,
+    )
+
+
+def _asked(operation: HttpOperation, arguments: Mapping[str, str]) -> Asked:
+    parameters = fill(operation.parameters, arguments)
+    if operation.method == "GET":
+        return Asked("GET", operation.path, operation.service_id, query=parameters)
+    return Asked("POST", operation.path, operation.service_id, body=codec.encode("json", parameters))
+
+
+def _content_type(asked: Asked) -> dict[str, str]:
+    return {} if asked.body is None else {"Content-Type": "application/json"}
+
+
+async def _read_body(response: aiohttp.ClientResponse, max_bytes: int, provider: str) -> bytes:
+    """Read at most `max_bytes`: the length that a provider announces is not to be believed, nor that it ever stops."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            raise ProviderNonsense(provider, f"the answer is larger than {max_bytes} bytes")
+    return bytes(body)
+
+
+def status_error(provider: str, status: int, retry_after: str | None, now_ms: int) -> ProviderError | None:
+    """Return the error that an HTTP status means, or None for 2xx. Pure."""
+    code, wait_s = f"HTTP_{status}", retry_after_s(retry_after, now_ms)
+    match status // 100, status:
+        case 2, _:
+            return None
+        case _, 429:
+            return ProviderOverloaded(provider, upstream_code=code, retry_after_s=wait_s)
+        case 4, _:
+            return ProviderRefused(provider, upstream_code=code)
+        case 5, _:
+            return ProviderUnavailable(provider, upstream_code=code, retry_after_s=wait_s)
+    return ProviderNonsense(provider, "a redirect or an unknown status", upstream_code=code)
+
+
+def retry_after_s(header: str | None, now_ms: int) -> float | None:
+    """Return the seconds to wait that a ``Retry-After`` header asks for (RFC 9110 §10.2.3), within 1 s and 15 min.
+
+    None where there is no header or it cannot be read.
+    """
+    seconds = _seconds(header.strip(), now_ms) if header else None
+    return None if seconds is None else min(max(seconds, RETRY_AFTER_S[0]), RETRY_AFTER_S[1])
+
+
+def _seconds(text: str, now_ms: int) -> float | None:
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        return float(text)
+    try:
+        date = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    date = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+    return date.timestamp() - now_ms / 1000
+
+
+@contextlib.contextmanager
+def _foreign_errors(provider: str) -> Iterator[None]:
+    """Turn aiohttp's exceptions into ours. Their texts hold URLs, and a URL may hold arguments: the chain is cut."""
+    try:
+        yield
+    except TimeoutError:
+        raise ProviderTimeout(provider) from None
+    except aiohttp.ClientResponseError:
+        raise ProviderNonsense(provider, "the answer is not HTTP") from None
+    except (aiohttp.ClientError, OSError):
+        raise ProviderUnavailable(provider) from None

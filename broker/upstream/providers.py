@@ -1,0 +1,129 @@
+"""The one face of the folder: asks a provider a question and returns a checked record.
+
+A connector belongs to one value of a provider's definition. When the definition changes, calls go to a new connector at once
+and the old one is closed after the last call that uses it. What must not go in here: protocols, formats and whether to ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
+
+from broker.config import Config
+from broker.errors import ProviderTimeout, ProviderUnavailable
+from broker.model.call import Question, Record
+from broker.model.catalogue import GrpcEndpoint, HttpEndpoint, Provider, SqlEndpoint
+from broker.upstream.answer import check_answer
+from broker.upstream.grpc import GrpcConnector
+from broker.upstream.http import HttpConnector
+from broker.upstream.sql import SqlConnector
+
+
+class Connector(Protocol):
+    """Asks one provider in its own protocol; foreign exceptions never leave it."""
+
+    async def ask(self, question: Question, timeout_s: float) -> Mapping[str, Any] | None:
+        """Return the record's values under our names, unchecked, or None for "no record". Raises `ProviderError`."""
+
+    async def close(self) -> None:
+        """Give up all connections."""
+
+
+def wall_clock_ms() -> int:
+    """Return the time of day, UTC, in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+_CONNECTORS: Mapping[type, Callable[[Provider, Any, Config, Callable[[], int]], Connector]] = {
+    HttpEndpoint: HttpConnector,
+    GrpcEndpoint: GrpcConnector,
+    SqlEndpoint: SqlConnector,
+}
+
+
+class _Held:
+    """A connector, the provider it is for, and the calls that use it now."""
+
+    def __init__(self, provider: Provider, connector: Connector) -> None:
+        self.provider = provider
+        self.connector = connector
+        self.calls = 0
+
+
+class Providers:
+    """Asks providers. Belongs to one event loop; connections are made at the first question, not before."""
+
+    def __init__(self, config: Config, wall_ms: Callable[[], int] = wall_clock_ms) -> None:
+        self._config = config
+        self._wall_ms = wall_ms
+        self._held: dict[str, _Held] = {}  # by provider id
+        self._retired: set[_Held] = set()  # replaced, and still in use
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        busy = sum(held.calls for held in self._held.values())
+        return f"<Providers: {len(self._held)} connected, {busy} calls, {len(self._closing)} closing>"
+
+    async def ask(self, question: Question, provider: Provider, timeout_s: float) -> Record:
+        """Ask the provider once; `timeout_s` is the whole time allowed, signing secrets included.
+
+        Raises:
+            ProviderError: as its kind says; its text and metadata hold no argument and no value of an answer.
+            SecretMissing: a key or password file of this provider cannot be read.
+        """
+        if timeout_s <= 0:
+            raise ProviderTimeout(provider.id)
+        with self._lease(provider) as connector:
+            values = await connector.ask(question, timeout_s)
+        fields = None if values is None else check_answer(question, values, provider.id)
+        return Record(fields=fields, fetched_at_ms=self._wall_ms())
+
+    async def close(self) -> None:
+        """Close every connector; calls under way end as if their provider were gone."""
+        self._closed = True
+        for held in (*self._held.values(), *self._retired):
+            self._close_soon(held)
+        self._held.clear()
+        self._retired.clear()
+        while self._closing:
+            await asyncio.gather(*self._closing)
+
+    @contextlib.contextmanager
+    def _lease(self, provider: Provider) -> Iterator[Connector]:
+        held = self._current(provider)
+        held.calls += 1
+        try:
+            yield held.connector
+        finally:
+            held.calls -= 1
+            if held in self._retired and held.calls == 0:
+                self._retired.remove(held)
+                self._close_soon(held)
+
+    def _current(self, provider: Provider) -> _Held:
+        """Return the connector for this value of the provider, retiring the one of an earlier value."""
+        if self._closed:
+            raise ProviderUnavailable(provider.id)
+        held = self._held.get(provider.id)
+        if held is not None and held.provider == provider:
+            return held
+        new = _Held(provider, _CONNECTORS[type(provider.endpoint)](provider, provider.endpoint, self._config, self._wall_ms))
+        self._held[provider.id] = new
+        if held is not None:
+            self._retire(held)
+        return new
+
+    def _retire(self, held: _Held) -> None:
+        if held.calls:
+            self._retired.add(held)
+        else:
+            self._close_soon(held)
+
+    def _close_soon(self, held: _Held) -> None:
+        task = asyncio.create_task(held.connector.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,189 @@
+"""Secrets for signing: read from files, or fetched from a provider's secret service and renewed before they end.
+
+A secret is in memory only and shows in no `repr`, log or error. However many calls wait, it is fetched once; while a renewal
+is under way calls go on with the one that still holds. What must not go in here: sending (the fetch is handed in) and signing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives import padding
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from broker.errors import BrokerError, ProviderNonsense, ProviderRefused, SecretMissing
+from broker.upstream.envelope import public_code
+from broker.upstream.flight import SingleFlight
+
+FETCH_S = 10.0  # bounds one fetch, which outlives the calls that wait for it
+AES_KEY_BYTES = 16
+_LONGEST_LEAD_MS = 60_000
+_RETRIES_PER_LEAD = 10
+_NEVER_ENDS_MS = 2**63 - 1
+_KEY = b"secret"  # a source has one secret, so its flights have one key
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret and when it holds; times in ms since the epoch."""
+
+    value: bytes = field(repr=False)
+    from_ms: int = 0
+    ends_ms: int = _NEVER_ENDS_MS
+
+    @property
+    def renew_ms(self) -> int:
+        """When to fetch the next: 10 % of its life before the end, or 60 s, whichever is less."""
+        return self.ends_ms - self.lead_ms
+
+    @property
+    def lead_ms(self) -> int:
+        """Time kept for renewal."""
+        return max(0, min((self.ends_ms - self.from_ms) // 10, _LONGEST_LEAD_MS))
+
+
+class Source(Protocol):
+    """Where the signing secret of one service comes from."""
+
+    async def current(self) -> Secret:
+        """Return the secret to sign with now."""
+
+    def refused(self, secret: Secret) -> None:
+        """Learn that the provider did not accept this secret."""
+
+    async def close(self) -> None:
+        """Stop renewing."""
+
+
+class FileSecret:
+    """A secret that is the content of a file; read again after the provider refused it, so a new one needs no restart."""
+
+    def __init__(self, read: Callable[[], bytes]) -> None:
+        self._read = read
+        self._held: Secret | None = None
+
+    async def current(self) -> Secret:
+        """Return the file's content. Raises `SecretMissing`."""
+        if self._held is None:
+            self._held = Secret(self._read())
+        return self._held
+
+    def refused(self, secret: Secret) -> None:
+        """Forget this secret."""
+        if self._held is secret:
+            self._held = None
+
+    async def close(self) -> None:
+        """Nothing runs here."""
+
+
+class FetchedSecret:
+    """A secret that ends: fetched when there is none, renewed in the background before its end."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[Secret]], wall_ms: Callable[[], int]) -> None:
+        self._fetch = fetch
+        self._wall_ms = wall_ms
+        self._flight = SingleFlight()
+        self._held: Secret | None = None
+        self._renewal: asyncio.Task[None] | None = None
+        self._renew_not_before_ms = 0
+
+    async def current(self) -> Secret:
+        """Return a secret that holds, waiting only if there is none.
+
+        Raises:
+            ProviderError: the secret service failed and no secret holds.
+            SecretMissing: the app key under which it is asked cannot be read.
+        """
+        now_ms, held = self._wall_ms(), self._held
+        if held is None or now_ms >= held.ends_ms:
+            return await self._fetch_once()
+        if now_ms >= max(held.renew_ms, self._renew_not_before_ms) and self._renewal is None:
+            self._renew_not_before_ms = now_ms + held.lead_ms // _RETRIES_PER_LEAD  # a failing service is not hammered
+            self._renewal = asyncio.create_task(self._renew())
+        return held
+
+    def refused(self, secret: Secret) -> None:
+        """Forget this secret, unless it has been replaced since: of many calls refused together one fetches."""
+        if self._held is secret:
+            self._held = None
+
+    async def close(self) -> None:
+        """Cancel what is under way."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+        await self._flight.drain()
+
+    async def _renew(self) -> None:
+        try:
+            await self._fetch_once()
+        except BrokerError:
+            pass  # the one held still holds; when it ends, the call that needs the next is told why there is none
+        finally:
+            self._renewal = None
+
+    async def _fetch_once(self) -> Secret:
+        secret, _ = await self._flight.share(_KEY, self._store, FETCH_S + 1)
+        return secret
+
+    async def _store(self) -> Secret:
+        self._held = await self._fetch()
+        return self._held
+
+
+def read_secret(directory: Path, name: str) -> bytes:
+    """Return the content of a secret file without surrounding white space.
+
+    Raises:
+        SecretMissing: there is no such file, it cannot be read, it is empty, or the name leads out of the directory.
+    """
+    if not name or Path(name).name != name:
+        raise SecretMissing(f"secret `{name}`: must be the name of a file in the secrets directory")
+    try:
+        content = (directory / name).read_bytes().strip()
+    except OSError as error:
+        raise SecretMissing(f"secret `{name}`: cannot be read ({error.strerror})") from None
+    if not content:
+        raise SecretMissing(f"secret `{name}`: the file is empty")
+    return content
+
+
+def read_app_key(directory: Path, name: str) -> bytes:
+    """Return an app key, which must be long enough to decrypt with. Raises `SecretMissing`."""
+    app_key = read_secret(directory, name)
+    if len(app_key) < AES_KEY_BYTES:
+        raise SecretMissing(f"secret `{name}`: an app key has at least {AES_KEY_BYTES} bytes")
+    return app_key
+
+
+def open_secret(answer: Any, app_key: bytes, now_ms: int, provider: str) -> Secret:
+    """Return the secret in a secret service's answer: ``{"code": "0", "data": {"secret": …, "secretEndTime": <ms>}}``.
+
+    Raises:
+        ProviderRefused: the code is another.
+        ProviderNonsense: the answer is built otherwise, or the secret does not open under the app key.
+    """
+    if not isinstance(answer, dict):
+        raise ProviderNonsense(provider, "the secret service's answer is not an object")
+    code = str(answer.get("code", ""))
+    if code != "0":
+        raise ProviderRefused(provider, upstream_code=public_code(code))
+    try:
+        data: Mapping[str, Any] = answer["data"]
+        return Secret(_decrypt(data["secret"], app_key), now_ms, int(data["secretEndTime"]))
+    except (KeyError, TypeError, ValueError, binascii.Error):
+        raise ProviderNonsense(provider, "the secret service's answer cannot be opened") from None
+
+
+def _decrypt(text: str, app_key: bytes) -> bytes:
+    """AES-128 in ECB mode with PKCS #7 padding: a weak mode, but the one that deployed secret services answer in."""
+    decryptor = Cipher(algorithms.AES(app_key[:AES_KEY_BYTES]), modes.ECB()).decryptor()  # noqa: S305
+    padded = decryptor.update(base64.b64decode(text, validate=True)) + decryptor.finalize()
+    unpadder = padding.PKCS7(algorithms.AES.block_size).unpadder()
+    return unpadder.update(padded) + unpadder.finalize()

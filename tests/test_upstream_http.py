@@ -1,0 +1,498 @@
+"""HTTP providers, over real sockets: what is sent, what is read, and every way in which it goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from broker.errors import (
+    ProviderError,
+    ProviderNonsense,
+    ProviderOverloaded,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
+from broker.model.call import Record
+from broker.model.catalogue import Envelope, HttpEndpoint, HttpOperation
+from broker.upstream.http import retry_after_s
+from tests.upstream_kit import (
+    GOOD,
+    NAME,
+    OTHER_PERSON,
+    PERSON,
+    Handler,
+    config,
+    everything_said,
+    http_server,
+    interface,
+    provider,
+    providers,
+    question,
+    raw_server,
+)
+
+NOW_MS = 1_700_000_000_000
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def at(base_url: str) -> Any:
+    return provider(HttpEndpoint(base_url=base_url))
+
+
+def answering(body: Any = GOOD, **settings: Any) -> Handle:
+    text = body if isinstance(body, str) else json.dumps(body)
+
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(text=text, **settings)
+
+    return handle
+
+
+async def ask(base_url: str, operation: HttpOperation | None = None, timeout_s: float = 5, **settings: Any) -> Record:
+    async with providers(config(**settings), wall_ms=lambda: NOW_MS) as asking:
+        return await asking.ask(question(interface(operation)), at(base_url), timeout_s)
+
+
+async def failure(base_url: str, *arguments: Any, **settings: Any) -> ProviderError:
+    """Ask, and check that whatever is said of the failure holds nothing personal."""
+    with pytest.raises(ProviderError) as caught:
+        await ask(base_url, *arguments, **settings)
+    said = everything_said(caught.value)
+    assert [value for value in (PERSON, NAME, OTHER_PERSON) if value in said] == []
+    return caught.value
+
+
+# --- asking ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_post_carries_the_parameters_as_json() -> None:
+    seen: list[web.Request] = []
+    bodies: list[Any] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request)
+        bodies.append(await request.json())
+        return web.json_response(GOOD)
+
+    operation = HttpOperation(path="/person/query", parameters={"sfzh": "{resident_id}", "xm": "{name}", "type": "1"})
+    async with http_server(handle) as base_url:
+        record = await ask(base_url, operation)
+    assert record == Record(fields=GOOD, fetched_at_ms=NOW_MS)
+    assert (seen[0].method, seen[0].path, seen[0].content_type) == ("POST", "/person/query", "application/json")
+    assert bodies == [{"sfzh": PERSON, "type": "1"}]
+    assert "Cookie" not in seen[0].headers
+
+
+async def test_a_get_carries_them_as_a_query_and_leaves_nothing_ambiguous() -> None:
+    seen: list[web.Request] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.json_response({"resident_id": PERSON, "name": NAME})
+
+    name = "a&b=c+d %20#?" + NAME
+    operation = HttpOperation(path="/person", method="GET", parameters={"sfzh": "{resident_id}", "xm": "{name}"})
+    async with http_server(handle) as base_url, providers() as asking:
+        await asking.ask(question(interface(operation), resident_id=PERSON, name=name), at(base_url), 5)
+    assert dict(seen[0].query) == {"sfzh": PERSON, "xm": name}
+    assert not seen[0].can_read_body
+
+
+async def test_an_answer_is_taken_out_of_its_envelope_and_made_canonical() -> None:
+    body = {"code": 200, "data": {"records": [{"sfzh": "11010519491231002x", "person": {"xm": NAME}}]}}
+    operation = HttpOperation(
+        path="/",
+        envelope=Envelope(record="data.records.0", code="code", success=("200",), not_found=("404",)),
+        fields={"resident_id": "sfzh", "name": "person.xm"},
+    )
+    async with http_server(answering(body)) as base_url:
+        assert (await ask(base_url, operation)).fields == GOOD
+    async with http_server(answering({"code": "404"})) as base_url:
+        assert (await ask(base_url, operation)).fields is None
+
+
+async def test_json_is_read_whatever_it_calls_itself() -> None:
+    async with http_server(answering(content_type="text/html")) as base_url:
+        assert (await ask(base_url)).fields == GOOD
+
+
+async def test_connections_are_kept_and_bounded_and_cookies_are_not() -> None:
+    peers: set[Any] = set()
+    cookies: list[str] = []
+    at_once = most = 0
+
+    async def handle(request: web.Request) -> web.Response:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        peers.add(request.transport and request.transport.get_extra_info("peername"))
+        cookies.append(request.headers.get("Cookie", ""))
+        await asyncio.sleep(0.005)
+        at_once -= 1
+        return web.json_response(GOOD, headers={"Set-Cookie": "session=1; Path=/"})
+
+    async with http_server(handle) as base_url, providers(config(max_connections_per_provider=4)) as asking:
+        for _ in range(2):
+            await asyncio.gather(*(asking.ask(question(), at(base_url), 5) for _ in range(20)))
+    assert most == 4
+    assert len(peers) == 4
+    assert set(cookies) == {""}
+
+
+async def test_waiting_for_a_connection_counts_as_time() -> None:
+    async def handle(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        return web.json_response(GOOD)
+
+    async with http_server(handle) as base_url, providers(config(max_connections_per_provider=1)) as asking:
+        first = asyncio.create_task(asking.ask(question(), at(base_url), 5))
+        await asyncio.sleep(0.05)
+        with pytest.raises(ProviderTimeout):
+            await asking.ask(question(), at(base_url), 0.1)
+        assert (await first).fields == GOOD
+
+
+# --- UP-02: lines that break, hang or never end -----------------------------------------------------------------------------
+
+
+async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(60)
+
+
+async def reset_in_the_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{")
+    await writer.drain()
+    await asyncio.sleep(0.02)
+    writer.transport.abort()
+
+
+async def close_before_the_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+
+
+async def fewer_bytes_than_announced(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + json.dumps(GOOD).encode())
+    writer.write_eof()
+    await writer.drain()
+
+
+async def half_a_chunk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab")
+    await writer.drain()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def not_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    await writer.drain()
+
+
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        writer.write(b" " * 65_536)
+        await writer.drain()
+
+
+async def endless_header(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        writer.write(b"x" * 65_536)
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("handle", "expected"),
+    [
+        (hang, ProviderTimeout),
+        (drip, ProviderTimeout),
+        (reset_in_the_body, ProviderUnavailable),
+        (close_before_the_answer, ProviderUnavailable),
+        (fewer_bytes_than_announced, ProviderUnavailable),
+        (half_a_chunk, ProviderUnavailable),
+        (not_http, ProviderNonsense),
+        (endless, ProviderNonsense),
+        (endless_header, ProviderNonsense),
+    ],
+)
+async def test_a_line_that_breaks_hangs_or_never_ends_is_a_typed_error_in_time(
+    handle: Handler, expected: type[ProviderError]
+) -> None:
+    async with raw_server(handle) as address:
+        began = time.monotonic()
+        error = await failure(f"http://{address}", timeout_s=0.3, max_answer_bytes=1 << 20)
+        assert time.monotonic() - began < 1
+    assert type(error) is expected
+
+
+async def test_more_bytes_than_announced_do_not_become_the_next_answer() -> None:
+    async def two_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = json.dumps(GOOD).encode()
+        other = json.dumps(GOOD | {"resident_id": OTHER_PERSON}).encode()
+        while await reader.readuntil(b"\r\n\r\n"):
+            for content in (body, other):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content)
+            await writer.drain()
+
+    async with raw_server(two_answers) as address, providers() as asking:
+        for _ in range(5):
+            assert (await asking.ask(question(), at(f"http://{address}"), 5)).fields == GOOD
+
+
+async def test_a_port_where_nobody_listens_is_unavailable() -> None:
+    async with raw_server(hang) as address:
+        pass
+    assert type(await failure(f"http://{address}")) is ProviderUnavailable
+
+
+async def test_a_connection_that_is_never_accepted_ends_after_the_connect_timeout() -> None:
+    async with full_backlog() as address:
+        began = time.monotonic()
+        error = await failure(f"http://{address}", timeout_s=5, connect_timeout_ms=200)
+        assert time.monotonic() - began < 1
+    assert type(error) is ProviderTimeout
+
+
+@contextlib.asynccontextmanager
+async def full_backlog() -> AsyncIterator[str]:
+    """A listening socket whose queue is full: the kernel drops further SYNs, as a black hole does."""
+    with socket.socket() as server, contextlib.ExitStack() as fillers:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(server.getsockname())
+        await asyncio.sleep(0.05)
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+async def test_no_time_left_sends_nothing() -> None:
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(GOOD)
+
+    async with http_server(handle) as base_url:
+        for none_left in (0, -1):
+            assert type(await failure(base_url, timeout_s=none_left)) is ProviderTimeout
+    assert asked == []
+
+
+async def test_a_caller_that_leaves_frees_the_connection() -> None:
+    async def handle(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.json_response(GOOD)
+
+    async with http_server(handle) as base_url, providers(config(max_connections_per_provider=1)) as asking:
+        for _ in range(3):
+            leaving = asyncio.create_task(asking.ask(question(), at(base_url), 5))
+            await asyncio.sleep(0.02)
+            assert repr(asking) == "<Providers: 1 connected, 1 calls, 0 closing>"
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
+        assert repr(asking) == "<Providers: 1 connected, 0 calls, 0 closing>"
+
+
+# --- UP-03: answers that are not answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "code"),
+    [
+        (500, ProviderUnavailable, "HTTP_500"),
+        (502, ProviderUnavailable, "HTTP_502"),
+        (503, ProviderUnavailable, "HTTP_503"),
+        (429, ProviderOverloaded, "HTTP_429"),
+        (400, ProviderRefused, "HTTP_400"),
+        (401, ProviderRefused, "HTTP_401"),
+        (403, ProviderRefused, "HTTP_403"),
+        (404, ProviderRefused, "HTTP_404"),
+        (300, ProviderNonsense, "HTTP_300"),
+        (304, ProviderNonsense, "HTTP_304"),
+    ],
+)
+async def test_each_status_has_its_error(status: int, expected: type[ProviderError], code: str) -> None:
+    async with http_server(answering(f"{PERSON} {NAME}", status=status)) as base_url:
+        error = await failure(base_url)
+    assert (type(error), error.upstream_code) == (expected, code)
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        raise web.HTTPFound("/login")
+
+    async with http_server(handle) as base_url:
+        assert type(await failure(base_url)) is ProviderNonsense
+    assert asked == ["/person"]
+
+
+@pytest.mark.parametrize(
+    ("handle", "defect"),
+    [
+        (answering("<!DOCTYPE html><title>Log in</title>", content_type="text/html"), "the answer is not json"),
+        (answering(""), "the answer is empty"),
+        (answering(status=204), "the answer is empty"),
+        (answering(json.dumps(GOOD)[:-1]), "the answer is not json"),
+        (answering("[" * 100_000), "the answer is not json"),
+        (answering(json.dumps(GOOD), charset="utf-16"), "the answer is not json"),
+        (answering("[]" * 2), "the answer is not json"),
+        (answering('"text"'), "the record is not a set of fields"),
+        (answering([GOOD, GOOD]), "more than one record"),
+        (answering({"id": PERSON, "full_name": NAME}), "Object missing required field `resident_id`"),
+        (answering({"resident_id": PERSON, "name": {"xm": NAME}}), "Expected `str`, got `object` - at `$.name`"),
+        (answering(GOOD | {"resident_id": OTHER_PERSON}), "the answer is about another subject"),
+        (answering(GOOD | {"resident_id": PERSON[:-1] + "1"}), "resident_id: the check character of the resident id is wrong"),
+    ],
+)
+async def test_what_is_no_answer_is_nonsense_and_says_why(handle: Handle, defect: str) -> None:
+    async with http_server(handle) as base_url:
+        error = await failure(base_url)
+    assert isinstance(error, ProviderNonsense)
+    assert error.defect == defect
+
+
+async def test_a_compressed_answer_that_was_not_asked_for_is_not_unpacked() -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        response = web.json_response(GOOD)
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+    async with http_server(handle) as base_url:
+        assert type(await failure(base_url)) is ProviderNonsense
+
+
+async def test_an_error_inside_a_200_is_an_error() -> None:
+    operation = HttpOperation(
+        path="/", envelope=Envelope(code="code", success=("0",), faults={"busy": "overloaded", "db-001": "unavailable"})
+    )
+    for code, expected in {"busy": ProviderOverloaded, "db-001": ProviderUnavailable, "300": ProviderRefused}.items():
+        async with http_server(answering({"code": code, "message": f"{PERSON} {NAME}", **GOOD})) as base_url:
+            error = await failure(base_url, operation)
+        assert (type(error), error.upstream_code) == (expected, code)
+
+
+# --- UP-06: absurd Retry-After -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", 1.0),
+        ("0", 1.0),
+        ("30", 30.0),
+        (" 30 ", 30.0),
+        ("900", 900.0),
+        ("315360000", 900.0),
+        ("9" * 8000, 900.0),
+        ("-" + "9" * 8000, 1.0),
+        ("1e9", None),
+        ("NaN", None),
+        ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+        ("Tue, 14 Nov 2023 22:14:20", 60.0),
+        ("Tue, 14 Nov 1973 22:13:20 GMT", 1.0),
+        ("Tue, 14 Nov 2033 22:13:20 GMT", 900.0),
+        ("Tue, 99 Nov 2033 22:13:20 GMT", None),
+    ],
+)
+def test_retry_after_is_kept_within_reason(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, NOW_MS) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_travels_with_the_error(status: int) -> None:
+    async with http_server(answering("", status=status, headers={"Retry-After": "315360000"})) as base_url:
+        assert (await failure(base_url)).retry_after_s == 900
+
+
+# --- UP-07: names and certificates -----------------------------------------------------------------------------------------------
+
+
+async def test_a_name_that_does_not_exist_is_unavailable() -> None:
+    error = await failure("http://no-such-provider.invalid")
+    assert type(error) is ProviderUnavailable
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response(GOOD)
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self_signed(tmp_path))
+    await site.start()
+    error = await failure(f"https://127.0.0.1:{runner.addresses[0][1]}")
+    await runner.cleanup()
+    assert type(error) is ProviderUnavailable
+    assert asked == []
+
+
+def self_signed(directory: Path) -> ssl.SSLContext:
+    import datetime as dt
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = builder.not_valid_before(now - dt.timedelta(1)).not_valid_after(now + dt.timedelta(1)).sign(key, hashes.SHA256())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (directory / "both.pem").write_bytes(private + made.public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "both.pem")
+    return context
+
+
+# --- privacy ------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_nothing_personal_is_logged_or_shown(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    operation = HttpOperation(path="/person", method="GET", parameters={"sfzh": "{resident_id}"})
+    for handle in (reset_in_the_body, not_http, hang):
+        async with raw_server(handle) as address:
+            await failure(f"http://{address}", operation, timeout_s=0.1)
+    for answer in (answering(GOOD | {"resident_id": OTHER_PERSON}), answering(GOOD, status=500), answering([NAME])):
+        async with http_server(answer) as base_url:
+            await failure(base_url, operation)
+    assert [value for value in (PERSON, OTHER_PERSON, NAME) if value in caplog.text] == []
