@@ -21,7 +21,7 @@ from broker.config import Config
 from broker.errors import BrokerError, DeadlineExceeded
 from broker.model.body import body
 from broker.model.call import Answer, Authority, Question, Record, Request, Source
-from broker.model.catalogue import Provider
+from broker.model.catalogue import Interface, Provider
 from broker.model.question import answer_key, canonicalise, weigh
 from broker.model.snapshot import Snapshot
 from broker.policy.authorise import authorise, resolve
@@ -84,7 +84,7 @@ async def call(exchange: Exchange, request: Request, token: str, client_timeout_
         _refresh(exchange, asked)
         return _cached(asked, entry, now_ms, stale=True)
     try:
-        return await _ask_once(exchange, asked, _timeout_s(exchange, question, client_timeout_s))
+        return await _ask_once(exchange, asked, _timeout_s(exchange, interface, client_timeout_s))
     except BrokerError as error:
         if entry and state is State.STALE_IF_ERROR and error.stale_allowed:
             return _cached(asked, entry, now_ms, stale=True)
@@ -108,18 +108,23 @@ def _cached(asked: Asked, entry: Entry, now_ms: int, *, stale: bool) -> Answer:
     )
 
 
-def _timeout_s(exchange: Exchange, question: Question, client_timeout_s: float | None) -> float:
-    """Return how long this caller waits: the least of client, interface and default, less what our own answer needs.
+def _longest_s(exchange: Exchange, interface: Interface) -> float:
+    return min(interface.timeout_ms, exchange.config.grpc.default_timeout_ms) / 1000
+
+
+def _timeout_s(exchange: Exchange, interface: Interface, client_timeout_s: float | None) -> float:
+    """Return how long this caller waits: the least of the client's time less what our own answer needs, interface, default.
 
     Raises:
         DeadlineExceeded: there is no time left to ask anybody.
     """
-    longest = min(question.interface.timeout_ms, exchange.config.grpc.default_timeout_ms) / 1000
-    timeout_s = longest if client_timeout_s is None else min(longest, client_timeout_s)
-    left = timeout_s - exchange.config.upstream.deadline_margin_ms / 1000
+    longest = _longest_s(exchange, interface)
+    if client_timeout_s is None:
+        return longest
+    left = client_timeout_s - exchange.config.upstream.deadline_margin_ms / 1000
     if left <= 0:
         raise DeadlineExceeded
-    return left
+    return min(longest, left)
 
 
 async def _ask_once(exchange: Exchange, asked: Asked, timeout_s: float) -> Answer:
@@ -141,9 +146,8 @@ async def _fill(exchange: Exchange, asked: Asked) -> Answer:
     """Get the record, make the answer that these fields and this encoding need, and cache it if that is allowed."""
     interface = asked.question.interface
     flight = _flight_key(exchange, asked.question.key, shared=not interface.side_effect)
-    longest = min(interface.timeout_ms, exchange.config.grpc.default_timeout_ms) / 1000
-    purges = exchange.purges
-    record, _ = await exchange.flights.share(flight, lambda: _fetch(exchange, asked, longest), longest)
+    longest_s, purges = _longest_s(exchange, interface), exchange.purges
+    record, _ = await exchange.flights.share(flight, lambda: _fetch(exchange, asked, longest_s), longest_s)
     encoded = body(interface, asked.provider, record, asked.authority.fields, asked.request.encoding)
     if purges == exchange.purges:
         _store(exchange, asked, record, encoded)
@@ -158,8 +162,10 @@ async def _fill(exchange: Exchange, asked: Asked) -> Answer:
     )
 
 
-async def _fetch(exchange: Exchange, asked: Asked, timeout_s: float) -> Record:
+async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
+    """Ask the provider, with the margin kept back so that its time-out is what the waiters hear of."""
     began, outcome = exchange.mono_s(), "CANCELLED"
+    timeout_s = longest_s - exchange.config.upstream.deadline_margin_ms / 1000
     try:
         record = await exchange.providers.ask(asked.question, asked.provider, timeout_s)
         outcome = "NOT_FOUND" if record.fields is None else "FOUND"
@@ -195,7 +201,7 @@ def _refresh(exchange: Exchange, asked: Asked) -> None:
 
 async def _refreshed(exchange: Exchange, asked: Asked) -> None:
     try:
-        await _ask_once(exchange, asked, asked.question.interface.timeout_ms / 1000)
+        await _ask_once(exchange, asked, _longest_s(exchange, asked.question.interface))
     except BrokerError as error:
         metrics.refreshes.labels(error.reason).inc()
     else:

@@ -174,6 +174,13 @@ async def test_a_port_that_accepts_and_hangs_costs_no_more_than_the_time_given()
         assert time.monotonic() - began < 1
 
 
+async def test_proxies_of_the_environment_are_not_for_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("grpc_proxy", "http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with grpc_server(answering(GOOD)) as target:
+        assert (await ask(target)).fields == GOOD
+
+
 @pytest.mark.parametrize("target", ["127.0.0.1:1", "no-such-provider.invalid:443"])
 async def test_nobody_there_is_unavailable(target: str) -> None:
     assert type(await failure(target)) is ProviderUnavailable

@@ -74,7 +74,7 @@ async def failure(base_url: str, *arguments: Any, **settings: Any) -> ProviderEr
     return caught.value
 
 
-# --- asking ---------------------------------------------------------------------------------------------------------------
+# --- asking -------------------------------------------------------------------------------------------------------------
 
 
 async def test_a_post_carries_the_parameters_as_json() -> None:
@@ -144,11 +144,19 @@ async def test_connections_are_kept_and_bounded_and_cookies_are_not() -> None:
         return web.json_response(GOOD, headers={"Set-Cookie": "session=1; Path=/"})
 
     async with http_server(handle) as base_url, providers(config(max_connections_per_provider=4)) as asking:
+        named = at(base_url.replace("127.0.0.1", "localhost"))  # aiohttp's own jar would ignore cookies of a bare address
         for _ in range(2):
-            await asyncio.gather(*(asking.ask(question(), at(base_url), 5) for _ in range(20)))
+            await asyncio.gather(*(asking.ask(question(), named, 5) for _ in range(20)))
     assert most == 4
     assert len(peers) == 4
     assert set(cookies) == {""}
+
+
+async def test_proxies_of_the_environment_are_not_for_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    async with http_server(answering()) as base_url:
+        assert (await ask(base_url)).fields == GOOD
 
 
 async def test_waiting_for_a_connection_counts_as_time() -> None:
@@ -164,7 +172,7 @@ async def test_waiting_for_a_connection_counts_as_time() -> None:
         assert (await first).fields == GOOD
 
 
-# --- UP-02: lines that break, hang or never end -----------------------------------------------------------------------------
+# --- UP-02: lines that break, hang or never end -------------------------------------------------------------------------
 
 
 async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -322,7 +330,7 @@ async def test_a_caller_that_leaves_frees_the_connection() -> None:
         assert repr(asking) == "<Providers: 1 connected, 0 calls, 0 closing>"
 
 
-# --- UP-03: answers that are not answers --------------------------------------------------------------------------------------
+# --- UP-03: answers that are not answers --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -403,7 +411,7 @@ async def test_an_error_inside_a_200_is_an_error() -> None:
         assert (type(error), error.upstream_code) == (expected, code)
 
 
-# --- UP-06: absurd Retry-After -------------------------------------------------------------------------------------------------
+# --- UP-06: absurd Retry-After ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -439,7 +447,7 @@ async def test_retry_after_travels_with_the_error(status: int) -> None:
         assert (await failure(base_url)).retry_after_s == 900
 
 
-# --- UP-07: names and certificates -----------------------------------------------------------------------------------------------
+# --- UP-07: names and certificates --------------------------------------------------------------------------------------
 
 
 async def test_a_name_that_does_not_exist_is_unavailable() -> None:
@@ -483,7 +491,7 @@ def self_signed(directory: Path) -> ssl.SSLContext:
     return context
 
 
-# --- privacy ------------------------------------------------------------------------------------------------------------------------
+# --- privacy ------------------------------------------------------------------------------------------------------------
 
 
 async def test_nothing_personal_is_logged_or_shown(caplog: pytest.LogCaptureFixture) -> None:

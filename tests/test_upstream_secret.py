@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from broker.errors import ProviderError, ProviderNonsense, ProviderRefused, ProviderUnavailable, SecretMissing
 from broker.model.catalogue import Envelope, HttpEndpoint, HttpOperation
+from broker.upstream.dialect import DIALECTS, Dialect, SecretSource
 from broker.upstream.providers import Providers, wall_clock_ms
 from broker.upstream.secret import FetchedSecret, FileSecret, Secret, open_secret, read_app_key, read_secret
 from tests.oracle.dialect import gjgxjhpt_headers
@@ -37,7 +39,7 @@ def locked(secret: bytes, app_key: bytes = APP_KEY) -> str:
     return base64.b64encode(encryptor.update(padder.update(secret) + padder.finalize()) + encryptor.finalize()).decode()
 
 
-# --- files ----------------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_secret_file_is_read_without_its_line_end(tmp_path: Path) -> None:
@@ -71,7 +73,7 @@ async def test_a_file_secret_is_read_again_after_it_was_refused(tmp_path: Path) 
     assert (await source.current()).value == b"new"
 
 
-# --- opening --------------------------------------------------------------------------------------------------------------
+# --- opening ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ends", [1_700_000_000_000, "1700000000000"])
@@ -119,7 +121,7 @@ def test_time_for_renewal_is_a_tenth_of_its_life_and_at_most_a_minute(life_ms: i
     assert Secret(b"", 1000, 1000 + life_ms).renew_ms == 1000 + life_ms - lead_ms
 
 
-# --- fetching -------------------------------------------------------------------------------------------------------------
+# --- fetching -----------------------------------------------------------------------------------------------------------
 
 
 class Service:
@@ -219,7 +221,7 @@ async def test_close_leaves_no_task(service: Service, source: FetchedSecret) -> 
     assert len(asyncio.all_tasks()) == 1
 
 
-# --- over the wire --------------------------------------------------------------------------------------------------------
+# --- over the wire ------------------------------------------------------------------------------------------------------
 
 
 class Exchange:
@@ -342,6 +344,24 @@ async def test_an_exchange_that_refuses_every_signature_is_asked_twice(secrets_d
             await asking.ask(ASKED, exchange_at(base_url), 5)
     assert caught.value.upstream_code == "HTTP_401"
     assert asked == ["/secret", "/person", "/secret", "/person"]
+
+
+async def test_a_new_dialect_is_an_entry_in_a_table(secrets_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dialect that signs with the app key itself; the key is replaced in its file while the broker runs."""
+    city = Dialect({"X-Id": "{rid}", "X-Sign": "{sign}"}, "{rid}{secret}", "md5", "hex", SecretSource.APP_KEY)
+    monkeypatch.setitem(cast("dict[str, Dialect]", DIALECTS), "city", city)
+    key = APP_KEY
+
+    async def handle(request: web.Request) -> web.Response:
+        expected = hashlib.md5(b"broker" + key).hexdigest()
+        return web.json_response({"code": "0", "data": GOOD}, status=200 if request.headers["X-Sign"] == expected else 401)
+
+    async with http_server(handle) as base_url, providers(config(secrets_dir)) as asking:
+        endpoint = HttpEndpoint(base_url=base_url, dialect="city", requester_id="broker", app_key_file="app-key")
+        assert (await asking.ask(ASKED, provider(endpoint), 5)).fields == GOOD
+        key = b"new key"
+        (secrets_dir / "app-key").write_bytes(key)
+        assert (await asking.ask(ASKED, provider(endpoint), 5)).fields == GOOD
 
 
 async def test_a_missing_app_key_names_the_file(tmp_path: Path) -> None:

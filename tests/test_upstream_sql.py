@@ -48,7 +48,9 @@ SCHEMA = {
     "capital": {"type": "number", "required": False},
 }
 FULL = GOOD | {"born": "1949-12-31", "capital": 12.5}
-COUNT_FOR_EVER = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS c, :resident_id AS r FROM n"
+COUNT_FOR_EVER = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS c, :resident_id AS r FROM n"
+)
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ async def failure(asking: Providers, *arguments: Any, **settings: Any) -> Provid
     return caught.value
 
 
-# --- both databases -----------------------------------------------------------------------------------------------------------
+# --- both databases -----------------------------------------------------------------------------------------------------
 
 
 async def test_one_row_is_the_record(url: str) -> None:
@@ -179,13 +181,13 @@ async def test_waiting_for_a_connection_counts_as_time(url: str) -> None:
         await slow
 
 
-# --- one database -------------------------------------------------------------------------------------------------------------
+# --- one database -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_sqlite_file_that_is_not_there_is_unavailable_and_not_made(tmp_path: Path) -> None:
     async with providers() as asking:
         assert type(await failure(asking, f"sqlite+aiosqlite:///{tmp_path}/none.db")) is ProviderUnavailable
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
 
 
 async def test_a_locked_sqlite_file_is_unavailable_after_the_connect_timeout(sqlite_url: str) -> None:
@@ -204,6 +206,15 @@ async def test_a_postgresql_that_restarts_is_found_again(postgres: Postgres) -> 
         assert (await ask(asking, postgres.url())).fields == FULL
 
 
+async def test_connections_that_a_restart_ended_are_noticed_before_a_question_is_lost(postgres: Postgres) -> None:
+    async with providers() as asking:
+        await asyncio.gather(*(ask(asking, postgres.url()) for _ in range(5)))
+        postgres.stop()
+        postgres.start()
+        records = await asyncio.gather(*(ask(asking, postgres.url()) for _ in range(5)))
+    assert [record.fields for record in records] == [FULL] * 5
+
+
 async def test_a_postgresql_that_accepts_and_hangs_costs_no_more_than_the_time_given() -> None:
     async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await asyncio.sleep(60)
@@ -214,7 +225,7 @@ async def test_a_postgresql_that_accepts_and_hangs_costs_no_more_than_the_time_g
         assert time.monotonic() - began < 1
 
 
-async def test_a_postgresql_that_goes_dark_in_a_query_costs_little_more_than_the_time_given(postgres: Postgres) -> None:
+async def test_a_postgresql_that_goes_dark_in_a_query_costs_no_more_than_the_time_given(postgres: Postgres) -> None:
     dark = asyncio.Event()
 
     async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -234,7 +245,6 @@ async def test_a_postgresql_that_goes_dark_in_a_query_costs_little_more_than_the
         dark.set()
         began = time.monotonic()
         assert type(await failure(asking, url, timeout_s=0.2)) is ProviderTimeout
-        print("overshoot", time.monotonic() - began)
         assert time.monotonic() - began < 1
 
 
@@ -260,7 +270,7 @@ def test_start_up_does_not_load_sqlalchemy() -> None:
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
-# --- validation ---------------------------------------------------------------------------------------------------------------
+# --- validation ---------------------------------------------------------------------------------------------------------
 
 ARGUMENTS = {
     "resident_id": Argument(type=SemanticType.RESIDENT_ID),
@@ -272,7 +282,7 @@ ARGUMENTS = {
     "query",
     [
         "SELECT name FROM person WHERE resident_id = :resident_id",
-        "\n  with p AS (SELECT 1) select name, born::text FROM person WHERE id = :resident_id AND (:district IS NULL OR d = :district)",
+        "\n  with p AS (SELECT 1) select born::text FROM person WHERE id = :resident_id AND d = coalesce(:district, d)",
         "SELECT 'we insert, update and -- delete' FROM \"update\" WHERE id = :resident_id",
     ],
 )
@@ -294,7 +304,7 @@ def test_a_good_query_has_no_problems(query: str) -> None:
         ("SELECT a -- it's\n FROM b WHERE c = :resident_id", "must not contain comments"),
         ("SELECT a FROM b", "does not use the required argument `resident_id`"),
         ("SELECT a FROM b WHERE c = ':resident_id_'", "binds `resident_id_`, which is no argument"),
-        ("SELECT a FROM b WHERE c = :resident_id AND t > '12:30'", "binds `30`, which is no argument"),
+        ("SELECT a FROM b WHERE c = :resident_id AND t > 'at :30'", "binds `30`, which is no argument"),
     ],
 )
 def test_a_bad_query_says_what_is_wrong(query: str, problem: str) -> None:
@@ -307,7 +317,14 @@ def test_a_good_url_has_no_problems(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mysql://broker@db/city", "sqlite:///city.db", "", "postgresql+psycopg://broker:TOP@db/city", "postgresql+psycopg://db/city?password=TOP"]
+    "name",
+    [
+        "mysql://broker@db/city",
+        "sqlite:///city.db",
+        "",
+        "postgresql+psycopg://broker:TOP@db/city",
+        "postgresql+psycopg://db/city?password=TOP",
+    ],
 )
 def test_a_bad_url_is_refused_without_repeating_it(name: str) -> None:
     problems = check_url(name)

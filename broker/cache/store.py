@@ -23,7 +23,11 @@ from broker.errors import BrokerError
 
 __all__ = ["CacheStat", "CacheStore", "Tag", "Tags"]
 
-BATCH = 1000  # entries removed by one call of `sweep` or in one transaction of `purge`
+BATCH = 256  # entries removed by one call of `sweep` or in one transaction of `purge`: some milliseconds of the event loop
+EVICT_PER_WRITE = 4  # a write into a full cache puts out more than it brings in, so that bursts between sweeps are harmless
+# LMDB copies every page that it changes and uses the old one again two transactions later. A map with less than this free
+# (it matters below 2 MiB) could hold no transaction at all.
+RESERVE_BYTES = 96 * 4096
 
 log = structlog.get_logger("cache")
 
@@ -46,7 +50,8 @@ class CacheStore:
 
     def __init__(self, data_dir: Path, settings: Cache, boot_id: Callable[[], str] = environment.read_boot_id) -> None:
         self._directory = data_dir / "cache"
-        self._fill_bytes = int(settings.fill_ratio * (settings.map_size_mib << 20))
+        map_bytes = settings.map_size_mib << 20
+        self._fill_bytes = min(int(settings.fill_ratio * map_bytes), map_bytes - RESERVE_BYTES)
         self._env, self._rows = environment.open_environment(self._directory, settings, boot_id())
         self._logged: set[str] = set()
         self.failures = 0  # operations that LMDB refused for another reason than a full map
@@ -125,9 +130,9 @@ class CacheStore:
             raise BrokerError("the cache is damaged and could not be emptied; restart the broker") from error
 
     def sweep(self, now_ms: int) -> int:
-        """Remove what has ended, then what ends soonest while the map is too full; at most 1,000 entries a call.
+        """Remove what has ended, then what ends soonest while the map is too full; at most `BATCH` entries a call.
 
-        Returns how many were removed: when it is 1,000 there may be more to do at once.
+        Returns how many were removed: when it is `BATCH` there may be more to do at once.
         """
         try:
             ended = self._remove(self._find(lambda txn: self._rows.ended(txn, now_ms, BATCH)))
@@ -163,8 +168,12 @@ class CacheStore:
             return query(txn)
 
     def _put(self, key: bytes, entry: bytes, ends_at_ms: int, tags: Tags) -> None:
+        evicted = 0
         with self._env.begin(write=True) as txn:
+            if self._rows.used_bytes(txn) > self._fill_bytes:
+                evicted = sum(self._rows.remove(txn, soonest) for soonest in self._rows.soonest(txn, EVICT_PER_WRITE))
             self._rows.put(txn, key, entry, ends_at_ms, tags)
+        self.evicted += evicted
 
     def _remove(self, keys: Sequence[bytes]) -> int:
         """Remove entries that an index named and return how many there were.
@@ -178,21 +187,26 @@ class CacheStore:
         return removed
 
     def _remove_in_halves(self, keys: Sequence[bytes]) -> int:
-        """Remove entries in one transaction if there is room for it.
-
-        LMDB copies every page that a transaction touches before it frees one, so that in a map that is nearly full even
-        removing can find no room. Then it is done in halves, and at last by emptying everything.
-        """
+        """Remove entries in one transaction if there is room for it, else in halves: removing copies pages first, too."""
         if not keys:
             return 0
         try:
-            with self._env.begin(write=True) as txn:
-                return sum(self._rows.remove(txn, key) for key in keys)
+            return self._remove_at_once(keys)
         except lmdb.MapFullError:
-            if len(keys) == 1:
-                return self._drop()
+            self._tick()
+        if len(keys) == 1:
+            return self._remove_at_once(keys)
         middle = len(keys) // 2
         return self._remove_in_halves(keys[:middle]) + self._remove_in_halves(keys[middle:])
+
+    def _remove_at_once(self, keys: Sequence[bytes]) -> int:
+        with self._env.begin(write=True) as txn:
+            return sum(self._rows.remove(txn, key) for key in keys)
+
+    def _tick(self) -> None:
+        """Commit next to nothing, after which the pages that the transaction before has freed can be used."""
+        with self._env.begin(write=True) as txn:
+            self._rows.touch(txn)
 
     def _drop(self) -> int:
         with self._env.begin(write=True) as txn:
@@ -207,12 +221,9 @@ class CacheStore:
         return -(-excess * stat.entries // stat.used_bytes) if excess > 0 else 0
 
     def _make_room(self) -> None:
-        """Evict an eighth of what there is: enough for many writes, without emptying a small map.
-
-        Twice, because LMDB uses a page again only in the second transaction after the one that freed it.
-        """
+        """Evict an eighth of what there is: enough for many writes, without emptying a small map."""
         self._evict(min(BATCH, self.stat().entries // 8 + 1))
-        self._evict(1)
+        self._tick()
 
     def _evict(self, count: int) -> int:
         evicted = self._remove(self._find(lambda txn: self._rows.soonest(txn, count)))

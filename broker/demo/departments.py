@@ -19,6 +19,8 @@ REFUSED = "4002"
 QUOTA_USED_UP = "5003"
 OUT_OF_ORDER = "9001"
 
+REQUESTER_ID = "yunhe-broker"  # under which the national departments know the broker
+
 _FAULTS: dict[str, ProviderFault] = {
     BAD_SIGNATURE: "unavailable",
     QUOTA_USED_UP: "overloaded",
@@ -35,6 +37,7 @@ class Shape(NamedTuple):
     write: Callable[[str, Fields | None], Any]
     no_record: str = NO_RECORD  # the code with which a department says that it has none
     within: str = ""  # name of the table in the record that holds the fields
+    sends_null: bool = True  # for an empty field; else it is left out
 
 
 def _coded(code: str, record: str) -> Envelope:
@@ -54,6 +57,7 @@ SHAPES: dict[str, Shape] = {
     "data": Shape(
         _coded("code", "data"),
         lambda code, record: {"code": code, "message": "", "data": record},
+        sends_null=False,
     ),
     "head": Shape(
         _coded("head.status", "body.result"),

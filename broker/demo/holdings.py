@@ -6,23 +6,18 @@ table is whose. What must not go in here: the people themselves (population.py) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker.demo.people import STREETS, Draw, serials
 from broker.demo.population import HEAD, Person, Population, aged, births, marriages
 
-Rows = Iterable[Sequence[Any]]
+Rows = Iterable[tuple[Any, ...]]
 
 _PAPER: dict[str, float] = {"有效": 94, "过期": 5, "注销": 1}
 _ACCOUNT: dict[str, float] = {"正常": 95, "停用": 5}
-_SCHOOLS = tuple(f"云鹤市第{number}中学" for number in "一二三四五六七八九十") + (
-    "松涛小学",
-    "云溪小学",
-    "望汀小学",
-    "衔芦小学",
-)
-_UNIVERSITIES = ("云鹤大学", "北云师范大学", "北云理工大学", "松浦医科大学", "云鹤职业技术学院")
+_SCHOOLS = ("云鹤市第一中学", "云鹤市第二中学", "云鹤市第三中学", "云鹤市松涛小学", "云鹤市云溪小学", "云鹤市望汀小学")
+_UNIVERSITIES = ("云鹤大学", "北云师范大学", "北云理工大学", "汀浦医科大学", "云鹤职业技术学院")
 _EMPLOYERS = ("云鹤松汀建材有限公司", "云鹤瑞恒商贸有限公司", "云鹤市第一医院", "云鹤芦溪餐饮有限公司", "云鹤市供水集团")
 _VILLAGES = ("上芦村", "下芦村", "听雨村", "回雁村", "梧声村")
 
@@ -187,7 +182,7 @@ def _medical(draw: Draw, groups: Groups) -> Rows:
     who = draw.share(groups.living, 0.75)
     n = len(who)
     schemes = draw.weighted({"城乡居民基本医疗保险": 60, "职工基本医疗保险": 40}, n)
-    remote = draw.weighted({None: 90.0, "松浦市": 6.0, "芦江市": 4.0}, n)
+    remote = draw.weighted({None: 90.0, "汀浦市": 6.0, "芦江市": 4.0}, n)
     return rows(_ids(who), serials("YB{:010d}", n), schemes, draw.pick(("正常参保",), n), draw.numbers(0, 20000, n), remote)
 
 

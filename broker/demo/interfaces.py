@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Any
 
 from broker.demo.city import absent_resident_id, absent_uscc, sample
 from broker.demo.departments import DEPARTMENTS
@@ -318,7 +317,12 @@ _ABSENT: dict[SemanticType, str] = {
 }
 
 
-def absent_arguments(city: Path, interface: str) -> dict[str, Any]:
+def absent_value(word: str) -> str:
+    """Give a well-formed value that the city has nowhere."""
+    return _ABSENT[WORDS[word].type]
+
+
+def absent_arguments(city: Path, interface: str) -> dict[str, str]:
     """Give arguments for which there is certainly no record: a subject that is not in the city, all else well-formed."""
     subject = QUESTIONS[interface].keys[0]
-    return {**sample_arguments(city, interface, 1)[0], subject: _ABSENT[WORDS[subject].type]}
+    return {**sample_arguments(city, interface, 1)[0], subject: absent_value(subject)}

@@ -187,4 +187,4 @@ def company_names(draw: Draw, count: int) -> list[str]:
 
 def scopes(draw: Draw, count: int) -> list[str]:
     """Draw scopes of business."""
-    return [f"{a}；{b}" for a, b in zip(draw.pick(_TRADE, count), draw.pick(_TRADE, count), strict=True)]
+    return [f"{a}、{b}" for a, b in zip(draw.pick(_TRADE, count), draw.pick(_TRADE, count), strict=True)]

@@ -5,7 +5,7 @@ What must not go in here: the interfaces (interfaces.py) and what a provider of 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from broker.demo.departments import DEPARTMENTS, SHAPES, Department
 from broker.demo.vocabulary import STYLES
@@ -15,7 +15,7 @@ from broker.model.catalogue import Freshness
 class Rhythm(NamedTuple):
     """How often a resource changes at its owner, and what follows for the use of an answer."""
 
-    update_cycle: str
+    update_cycle: Literal["real-time", "daily", "weekly", "monthly", "yearly"]
     freshness: Freshness
 
 

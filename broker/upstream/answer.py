@@ -95,7 +95,8 @@ def _check_subject(question: Question, answer: Mapping[str, Any], provider: str)
     subject = question.interface.subject
     if subject.answer is None or not question.subject:
         return
-    if _canonical_subject(question, answer[subject.answer]) != question.subject:
+    said = answer[subject.answer]
+    if said != question.subject and _canonical_subject(question, said) != question.subject:
         raise ProviderNonsense(provider, "the answer is about another subject")
 
 

@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from broker.config import Config
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+_CLOSE_S = 1.0  # given to queries that were let go, when the connector is closed
 _LONGEST_MS = 60_000  # no interface may take longer, so no statement may either
 _SQLITE_STEPS = 10_000  # of its virtual machine between two looks at the clock
 _DEADLINE = "broker_deadline"  # where a SQLite connection keeps the end of its statement, in `time.monotonic` seconds
@@ -37,6 +38,7 @@ class SqlConnector:
 
     def __init__(self, provider: Provider, endpoint: SqlEndpoint, config: Config, wall_ms: Callable[[], int]) -> None:
         self._provider = provider.id
+        self._running: set[asyncio.Task[list[dict[str, Any]]]] = set()
         with _foreign_errors(provider.id):
             self._engine = _open_engine(endpoint, config)
 
@@ -47,13 +49,25 @@ class SqlConnector:
         given = dict(question.arguments)
         bound = {name: given.get(name) for name in question.interface.arguments}
         with _foreign_errors(self._provider):
-            async with asyncio.timeout(timeout_s):
-                rows = await self._rows(operation.query, bound, time.monotonic() + timeout_s)
+            rows = await self._within(timeout_s, self._rows(operation.query, bound, time.monotonic() + timeout_s))
         return open_envelope(Envelope(), paths(question), rows, self._provider)
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._running:
+            await asyncio.wait(self._running, timeout=_CLOSE_S)
         await self._engine.dispose()
+
+    async def _within(self, timeout_s: float, work: Coroutine[Any, Any, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Wait for the rows, then let go: psycopg takes ten seconds to give up a dark database, and no caller waits."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.shield(task)
+        finally:
+            task.cancel()
 
     async def _rows(self, query: str, bound: Mapping[str, str | None], deadline_s: float) -> list[dict[str, Any]]:
         """Return at most two rows: the second is there to be complained of."""

@@ -1,0 +1,129 @@
+"""A broker as an operator runs it: supervisor and core as processes, on free ports, in a directory of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from broker import config
+from broker.client import AsyncClient, TokenSource, generate_key
+from broker.model.catalogue import Catalogue
+from broker.policy.store import ControlPlane
+from broker.v1 import admin_pb2
+from broker.v1.admin_pb2_grpc import AdminServiceStub
+from tests.support.catalogue import CONSUMER
+
+START_S = 20
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RunningBroker:
+    """Start, talk to, and stop one broker."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.target = f"127.0.0.1:{free_port()}"
+        self.admin = f"127.0.0.1:{free_port()}"
+        self.key_file = directory / "consumer.key"
+        self.public_key = generate_key(self.key_file)
+        self.log_file = directory / "log.jsonl"
+        self.environment = {
+            "BROKER__DATA_DIR": str(directory / "data"),
+            "BROKER__GRPC__ADDRESS": self.target,
+            "BROKER__GRPC__DRAIN_MS": "20",
+            "BROKER__ADMIN__HTTP_ADDRESS": self.admin,
+            "BROKER__ADMIN__SOCKET": str(directory / "admin.sock"),
+            "BROKER__CONTROL__POLL_MS": "50",
+            "BROKER__LOG__LEVEL": "debug",
+            "BROKER__LOG__FORMAT": "json",
+        } | settings
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config(self) -> config.Config:
+        return config.load(None, self.environment)
+
+    def apply(self, catalogue: Catalogue) -> int:
+        control = ControlPlane(self.config.expand(self.config.control.url))
+        try:
+            return control.apply(catalogue)[0]
+        finally:
+            control.close()
+
+    async def put(self, catalogue: Catalogue) -> None:
+        """Apply a catalogue and wait until the core serves from it."""
+        version = self.apply(catalogue)
+        for _ in range(200):
+            if f"broker_policy_snapshot_version {float(version)}" in await asyncio.to_thread(self.metrics):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError("the snapshot did not come into force")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "broker.cli.main", *arguments]
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as log:
+            environment = {**os.environ, **self.environment}
+            self.process = subprocess.Popen(self.command("serve"), stderr=log, env=environment)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until:
+            try:
+                if urllib.request.urlopen(f"http://{self.admin}/readyz", timeout=1).status == 200:
+                    return
+            except OSError:
+                time.sleep(0.02)
+            assert self.process is None or self.process.poll() is None, self.log_file.read_text()
+        raise AssertionError(self.log_file.read_text())
+
+    def metrics(self) -> str:
+        return urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=5).read().decode()
+
+    def client(self, consumer: str = CONSUMER, key_file: Path | None = None) -> AsyncClient:
+        return AsyncClient(self.target, TokenSource(consumer, key_file or self.key_file))
+
+    async def purge(self, **target: object) -> int:
+        """Purge through the admin socket; returns the number removed."""
+        async with grpc.aio.insecure_channel(f"unix:{self.config.path(self.config.admin.socket)}") as channel:
+            stub: Any = AdminServiceStub(channel)
+            return int((await stub.Purge(admin_pb2.PurgeRequest(**target))).removed)
+
+    def core_pid(self) -> int:
+        """The serving core: the only process below the supervisor that listens."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(next(pid for pid in children if _listens(int(pid), int(self.target.rpartition(":")[2]))))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(timeout=15)
+        self.process = None
+        return code
+
+
+def _listens(pid: int, port: int) -> bool:
+    sockets = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    for line in (*Path("/proc/net/tcp").read_text().splitlines(), *Path("/proc/net/tcp6").read_text().splitlines()):
+        parts = line.split()
+        if parts[3] == "0A" and parts[1].endswith(f":{port:04X}") and f"socket:[{parts[9]}]" in sockets:
+            return True
+    return False
