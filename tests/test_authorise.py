@@ -19,7 +19,9 @@ END = dt.datetime(2021, 1, 1, tzinfo=dt.UTC)
 START_MS, END_MS = int(START.timestamp() * 1000), int(END.timestamp() * 1000)
 
 
-def _decide(*grants: Grant, at_ms: int = START_MS, who: str = CONSUMER, interfaces: tuple[Interface, ...] = (), **asked: str) -> Grant:
+def _decide(
+    *grants: Grant, at_ms: int = START_MS, who: str = CONSUMER, interfaces: tuple[Interface, ...] = (), **asked: str
+) -> Grant:
     catalogue = Catalogue(
         providers=(provider("http://x"),), interfaces=interfaces or (interface(),), consumers=(consumer(KEY),), grants=grants
     )

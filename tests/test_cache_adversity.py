@@ -60,8 +60,8 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "one page": lambda data: data[:4096],
     "zeros": lambda data: bytes(len(data)),
     "random": lambda data: random.Random(1).randbytes(len(data)),
-    "last page": lambda data: (
-        b"".join(data[at : at + 128] + (1 << 40).to_bytes(8, "little") + data[at + 136 : at + 4096] for at in (0, 4096))
+    "last page beyond the map": lambda data: (
+        b"".join(data[at : at + 136] + (4096).to_bytes(8, "little") + data[at + 144 : at + 4096] for at in (0, 4096))
         + data[8192:]
     ),
     "all but the meta pages": lambda data: data[:8192] + bytes(len(data) - 8192),

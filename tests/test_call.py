@@ -39,7 +39,7 @@ async def _put(broker: RunningBroker, register: Register, **parts: object) -> No
     await broker.purge(all=True)
 
 
-async def _ask(client: AsyncClient, who: str = WHO, **changes: object):  # noqa: ANN202
+async def _ask(client: AsyncClient, who: str = WHO, **changes: object):
     return await client.call(INTERFACE, {"resident_id": who}, **({"purpose": PURPOSE} | changes))
 
 
@@ -55,7 +55,9 @@ async def test_first_from_the_provider_then_from_the_cache(client: AsyncClient, 
 
 async def test_the_digest_is_that_of_the_payload(client: AsyncClient) -> None:
     for _ in range(2):
-        message = await client.exchange.Call(pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE))
+        message = await client.exchange.Call(
+            pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE)
+        )
         assert message.provenance.digest == hashlib.sha256(message.payload).digest()
 
 
@@ -75,9 +77,7 @@ async def test_no_record_is_an_answer_and_cached(client: AsyncClient, register: 
 
 
 async def test_msgpack_holds_the_same_fields(client: AsyncClient) -> None:
-    request = pb.CallRequest(
-        interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK
-    )
+    request = pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK)
     message = await client.exchange.Call(request)
     assert msgspec.msgpack.decode(message.payload) == (await _ask(client)).fields
 
@@ -114,14 +114,18 @@ async def test_narrowing_a_grant_reaches_what_is_cached(broker: RunningBroker, r
     assert (await _ask(client)).fields == {"status": "正常"}
 
 
-async def test_a_grant_taken_away_reaches_what_is_cached(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
+async def test_a_grant_taken_away_reaches_what_is_cached(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
     await _ask(client)
     await broker.put(catalogue(register.base_url, broker.public_key, grants=()))
     with pytest.raises(NotGranted):
         await _ask(client)
 
 
-async def test_unknown_and_not_granted_are_refused_alike(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
+async def test_unknown_and_not_granted_are_refused_alike(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
     other = interface(id="national.person.other")
     await _put(broker, register, interfaces=(interface(), other))
     refusals = []
@@ -282,7 +286,9 @@ async def test_what_a_provider_gets_wrong_is_its_error_and_never_cached(
     assert (answer.provenance.source, answer.fields["name"]) == ("UPSTREAM", "张三")
 
 
-async def test_down_and_known_is_answered_stale_and_marked(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
+async def test_down_and_known_is_answered_stale_and_marked(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
     freshness = {"cacheable": True, "ttl_s": 1, "stale_if_error_s": 60, "jitter_ratio": 0.0}
     await _put(broker, register, interfaces=(interface(freshness=freshness),))
     await _ask(client)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import stat
 import tomllib
@@ -15,6 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy
 from stdnum.cn import uscc
 from stdnum.iso7064 import mod_11_2
 
@@ -25,6 +25,7 @@ from broker.demo.city import absent_resident_id, absent_uscc, build_city, open_c
 from broker.demo.consumers import CONSUMERS
 from broker.demo.interfaces import QUESTIONS, absent_arguments, sample_arguments
 from broker.demo.people import Draw
+from broker.demo.postgresql import copy_city
 from broker.demo.tables import TABLES
 from broker.demo.vocabulary import WORDS
 from broker.model.catalogue import Catalogue, Interface, Level, SemanticType, SqlOperation
@@ -32,9 +33,10 @@ from broker.model.semantics import canonical
 from broker.policy.directory import read
 from broker.policy.validate import problems
 from broker.upstream.check import connector_problems
+from tests.postgres import PostgresMissing, running_postgres
 
 SMALL = {"persons": 2_000, "companies": 400, "licences": 1_000}
-KEYS = {consumer: "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" for consumer in CONSUMERS}  # RFC 8032, test 1
+KEYS = dict.fromkeys(CONSUMERS, "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")  # RFC 8032, test 1
 
 
 @pytest.fixture(scope="module")
@@ -310,7 +312,7 @@ def test_app_keys_are_private_and_stay(tmp_path: Path) -> None:
     write_app_keys(tmp_path / "secrets")
     assert first == {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
     assert len(first) == len(set(first.values())) == 10
-    assert {stat.S_IMODE(os.stat(tmp_path / "secrets" / name).st_mode) for name in first} == {0o600}
+    assert {stat.S_IMODE((tmp_path / "secrets" / name).stat().st_mode) for name in first} == {0o600}
 
 
 def test_toml_reads_back_whatever_the_text() -> None:
@@ -351,3 +353,19 @@ def test_a_verification_compares_and_does_not_show(whole: Catalogue, city: Path)
         query = QUESTIONS[verify.id].query
         assert connection.execute(query, arguments).fetchone()[-1] == "1"
         assert connection.execute(query, {**arguments, "name": "无此人"}).fetchone()[-1] == "0"
+
+
+def test_a_city_in_postgresql_answers_the_same(city: Path) -> None:
+    """Parameters are bound as the broker binds them: as text with its type said, which PostgreSQL takes seriously."""
+    try:
+        with running_postgres() as server:
+            copy_city(city, server.url("postgresql"))
+            engine = sqlalchemy.create_engine(server.url())
+            with engine.connect() as there, closing(open_city(city)) as here:
+                for question in (q for q in QUESTIONS.values() if q.owner.level is Level.CITY):
+                    for arguments in [*sample_arguments(city, question.id, 3), absent_arguments(city, question.id)]:
+                        found = [tuple(row) for row in there.execute(sqlalchemy.text(question.query), arguments)]
+                        assert found == here.execute(question.query, arguments).fetchall(), question.id
+            engine.dispose()
+    except PostgresMissing as missing:
+        pytest.skip(str(missing))

@@ -83,7 +83,9 @@ def test_equal_requests_written_differently_share_a_key(spellings: tuple[str, st
 def test_a_question_says_nothing_of_who_asks_and_an_answer_key_does() -> None:
     question = _question(interface(), {"resident_id": resident_id(1)})
     keys = {
-        answer_key(question, encoding, mask_of(fields)) for encoding in Encoding for fields in (("name",), ("name", "status"), ())
+        answer_key(question, encoding, mask_of(fields))
+        for encoding in Encoding
+        for fields in (("name",), ("name", "status"), ())
     }
     assert len(keys) == 6
     assert question.key not in keys

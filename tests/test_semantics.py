@@ -69,7 +69,7 @@ def test_reads(kind: str, written: str, meant: str) -> None:
 
 @pytest.mark.parametrize(("kind", "written", "rule"), REFUSED)
 def test_refuses_by_rule_without_the_value(kind: str, written: str, rule: str) -> None:
-    with pytest.raises(NotCanonical, match=".") as refusal:
+    with pytest.raises(NotCanonical) as refusal:
         canonical(SemanticType(kind), written)
     assert rule in str(refusal.value)
     assert not written.strip() or written not in str(refusal.value)

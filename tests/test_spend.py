@@ -36,9 +36,7 @@ def test_the_retry_time_is_when_one_more_call_is_allowed() -> None:
     assert _allowed(rates, slow, 10.5 + wait)
 
 
-@given(
-    st.floats(0.1, 1000), st.integers(1, 50), st.lists(st.floats(0, 2, allow_nan=False), min_size=1, max_size=200)
-)
+@given(st.floats(0.1, 1000), st.integers(1, 50), st.lists(st.floats(0, 2, allow_nan=False), min_size=1, max_size=200))
 def test_never_more_than_burst_and_rate_allow(rate: float, burst: int, pauses: list[float]) -> None:
     rates, bounded = Rates(), grant(rate_per_second=rate, burst=burst)
     now = start = 5.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,10 +55,16 @@ def test_a_truth_value_is_a_code_too() -> None:
 
 @pytest.mark.parametrize(
     "decoded",
-    [coded("404", records=[RECORD]), coded("0", records=[]), coded("0", records=None), coded("0"), {"code": "0", "data": None}],
+    [coded("404", records=[RECORD]), coded("0", records=[]), coded("0", records=None), {"code": "0", "data": None}],
 )
 def test_no_record_is_an_answer(decoded: Any) -> None:
     assert opened(decoded) is None
+
+
+def test_a_name_that_is_gone_is_no_record_only_where_no_code_says_so() -> None:
+    with pytest.raises(ProviderNonsense):
+        opened(coded("0"))
+    assert opened(coded("0"), msgspec.structs.replace(CODED, not_found=())) is None
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ from broker.model.catalogue import (
 _VALID_FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 _VALID_UNTIL = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
 _PUBLISHED = dt.date(2018, 5, 1)
+KEY_ID = "k1"  # what `broker consumer issue-token` and the client take without being told
 _MATCH = Word(SemanticType.TEXT, "匹配代码（1 一致，0 不一致）", "")
 
 
@@ -251,7 +252,7 @@ _OPERATIONS = {"http": _http_operation, "grpc": _grpc_operation, "sql": _sql_ope
 
 def _consumer(consumer: str, keys: Mapping[str, str]) -> Consumer:
     asking = CONSUMERS[consumer]
-    own = (ConsumerKey(id=f"{consumer}-1", public_key=keys[consumer]),) if consumer in keys else ()
+    own = (ConsumerKey(id=KEY_ID, public_key=keys[consumer]),) if consumer in keys else ()
     return Consumer(id=consumer, name=asking.name, department=asking.department, keys=own)
 
 

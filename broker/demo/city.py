@@ -94,7 +94,7 @@ def _fill(connection: sqlite3.Connection, size: Size, progress: Progress) -> Non
         "synchronous = OFF",
         "locking_mode = EXCLUSIVE",
         "page_size = 8192",
-        "cache_size = -200000",
+        "cache_size = -16384",
     ):
         connection.execute(f"PRAGMA {pragma}")
     connection.execute("BEGIN")

@@ -11,7 +11,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -103,13 +103,16 @@ class Counts:
 class Desk:
     """One department."""
 
-    def __init__(self, department: Department, city: sqlite3.Connection, pace: Pace) -> None:
+    def __init__(
+        self, department: Department, city: sqlite3.Connection, pace: Pace, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.department = department
         self.shape = SHAPES[department.shape]
         own = [question for question in QUESTIONS.values() if question.department == department.id]
         self.services = tuple(map(Service.of, own))
         self._city = city
         self._pace = pace
+        self._clock = clock
         self._random = random.Random(f"{pace.seed}:{department.id}")
         kind = "national" if department.id.startswith("national.") else department.connector
         self._log_median_s = math.log(_MEDIAN_MS[kind] / 1000)
@@ -125,25 +128,28 @@ class Desk:
 
     def answer(self, service: Service, parameters: Mapping[str, Any], fault: Fault | None) -> Reply:
         """Answer one question."""
-        code = _CODES.get(fault.kind, OK) if fault else OK
-        if code == OK and self._quota_is_used_up():
-            code = QUOTA_USED_UP
-        if code == OK and parameters.keys() != set(service.arguments.values()):
-            code = BAD_PARAMETERS
+        code = self._refusal(service, parameters, fault)
         if code != OK:
             return Reply(code, self.shape.write(code, None))
-        record = self._record(service, {word: parameters[name] for word, name in service.arguments.items()})
+        try:
+            record = self._record(service, parameters)
+        except sqlite3.Error:  # as for a parameter that is no text: the department's own program trips over it
+            return Reply(OUT_OF_ORDER, self.shape.write(OUT_OF_ORDER, None))
         if record and fault and fault.kind == "wrong_subject":
             subject = service.question.keys[0]
             record[service.question.name(subject)] = absent_value(subject)
         code = OK if record else self.shape.no_record
         return Reply(code, self.shape.write(code, self._placed(record)))
 
-    def out_of_order(self) -> Reply:
-        """Answer that something is broken inside."""
-        return Reply(OUT_OF_ORDER, self.shape.write(OUT_OF_ORDER, None))
+    def _refusal(self, service: Service, parameters: Mapping[str, Any], fault: Fault | None) -> str:
+        if fault and fault.kind in _CODES:
+            return _CODES[fault.kind]
+        if self._quota_is_used_up():
+            return QUOTA_USED_UP
+        return OK if parameters.keys() == set(service.arguments.values()) else BAD_PARAMETERS
 
-    def _record(self, service: Service, arguments: dict[str, Any]) -> Fields | None:
+    def _record(self, service: Service, parameters: Mapping[str, Any]) -> Fields | None:
+        arguments = {word: parameters[name] for word, name in service.arguments.items()}
         row = self._city.execute(service.question.query, arguments).fetchone()
         return dict(zip(service.names, row, strict=True)) if row else None
 
@@ -155,7 +161,7 @@ class Desk:
 
     def _quota_is_used_up(self) -> bool:
         minute, used = self._minute
-        now = int(time.monotonic() // 60)
+        now = int(self._clock() // 60)
         self._minute = (now, used + 1 if minute == now else 1)
         return self._minute[1] > self._pace.quota_per_minute
 

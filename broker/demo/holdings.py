@@ -67,7 +67,7 @@ def _cremations(draw: Draw, groups: Groups) -> Rows:
 
 
 def _passports(draw: Draw, groups: Groups) -> Rows:
-    who = draw.share(groups.living, 0.2)
+    who = draw.share(groups.living, 0.15)
     years = draw.numbers(2014, 2026, len(who))
     days = draw.days("2023-01-02", "2023-12-28", len(who))
     issued, until = _spans(years, days, 10)
@@ -85,13 +85,13 @@ def _validity(until: list[str]) -> list[str]:
 
 
 def _travel_permits(draw: Draw, groups: Groups) -> Rows:
-    who = draw.share(groups.living, 0.15)
+    who = draw.share(groups.living, 0.1)
     until = draw.days("2024-01-01", "2035-12-28", len(who))
     return rows(serials("C{:08d}", len(who)), _ids(who), until, _validity(until))
 
 
 def _drivers(draw: Draw, groups: Groups) -> Rows:
-    who = draw.share(aged(groups.adults, 18, 71), 0.4)
+    who = draw.share(aged(groups.adults, 18, 71), 0.3)
     n = len(who)
     classes = draw.weighted({"C1": 70, "C2": 20, "B2": 6, "A1": 4}, n)
     issued, until = _spans(draw.numbers(2016, 2026, n), draw.days("2023-01-02", "2023-12-28", n), 10)
@@ -100,7 +100,7 @@ def _drivers(draw: Draw, groups: Groups) -> Rows:
 
 
 def _vehicles(draw: Draw, groups: Groups) -> Rows:
-    who = draw.share(groups.adults, 0.25)
+    who = draw.share(groups.adults, 0.2)
     n = len(who)
     plates = [f"云Y{number:05d}" for number in range(n)]  # no province is called 云Y
     kinds = draw.weighted({"小型轿车": 80, "小型普通客车": 12, "轻型货车": 8}, n)
@@ -145,9 +145,10 @@ def _residence_permits(draw: Draw, groups: Groups) -> Rows:
 
 
 def _senior_cards(draw: Draw, groups: Groups) -> Rows:
-    n = len(groups.seniors)
+    who = draw.share(groups.seniors, 0.5)
+    n = len(who)
     issued = draw.days("2015-01-01", "2025-12-20", n)
-    return rows(_ids(groups.seniors), serials("LN{:08d}", n), issued, draw.weighted(_ACCOUNT, n))
+    return rows(_ids(who), serials("LN{:08d}", n), issued, draw.weighted(_ACCOUNT, n))
 
 
 def _notarial_acts(draw: Draw, groups: Groups) -> Rows:
@@ -167,7 +168,7 @@ def _wills(draw: Draw, groups: Groups) -> Rows:
 
 
 def _insurance(draw: Draw, groups: Groups) -> Rows:
-    who = draw.share(groups.adults, 0.7)
+    who = draw.share(groups.adults, 0.6)
     n = len(who)
     retired = [p.birth_date < "1966" for p in who]
     states = ["退休" if old else "参保缴费" for old in retired]
@@ -179,7 +180,7 @@ def _insurance(draw: Draw, groups: Groups) -> Rows:
 
 
 def _medical(draw: Draw, groups: Groups) -> Rows:
-    who = draw.share(groups.living, 0.75)
+    who = draw.share(groups.living, 0.6)
     n = len(who)
     schemes = draw.weighted({"城乡居民基本医疗保险": 60, "职工基本医疗保险": 40}, n)
     remote = draw.weighted({None: 90.0, "汀浦市": 6.0, "芦江市": 4.0}, n)
@@ -263,7 +264,7 @@ def _public_housing(draw: Draw, groups: Groups) -> Rows:
 
 
 def _utility_accounts(draw: Draw, groups: Groups) -> Rows:
-    for prefix, utility, ratio in (("S", "供水", 0.7), ("R", "供热", 0.5), ("Q", "燃气", 0.4)):
+    for prefix, utility, ratio in (("S", "供水", 0.5), ("R", "供热", 0.3), ("Q", "燃气", 0.2)):
         who = draw.share(groups.heads, ratio)
         n = len(who)
         arrears = [max(0, amount) for amount in draw.numbers(-900, 300, n)]
@@ -283,7 +284,7 @@ def _catchments(draw: Draw, groups: Groups) -> Rows:
 
 
 def _credit(draw: Draw, groups: Groups) -> Rows:
-    return credit_rows(draw, _ids(draw.share(groups.adults, 0.5)), "E")
+    return credit_rows(draw, _ids(draw.share(groups.adults, 0.2)), "E")
 
 
 def credit_rows(draw: Draw, subjects: list[str], letter: str) -> Rows:

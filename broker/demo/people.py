@@ -60,6 +60,7 @@ _STREET_KIND = ("街", "路", "大道", "巷")
 _BRAND = "云鹤松汀芦溪瑞恒嘉禾启明泰和晟隆鼎盛远航博雅"
 _TRADE = ("餐饮", "商贸", "建材", "物流", "信息技术", "农业科技", "医药", "文化传媒", "机械制造", "家政服务")
 
+_GIVEN_NAMES = 8192  # in a pool from which a city's are drawn: nearly every pair of characters
 _ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 _ID_CHECKS = "10X98765432"
 _USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
@@ -143,14 +144,15 @@ def surnames(draw: Draw, count: int) -> list[str]:
 
 
 def given_names(draw: Draw, count: int) -> dict[str, list[str]]:
-    """Draw given names for each sex: one or two characters, one in 300 with a rare one."""
-    return {sex: _given_names(draw, chars, count) for sex, chars in (("男", _MALE), ("女", _FEMALE))}
+    """Draw given names for each sex: one or two characters, about one in 300 with a rare one."""
+    pools = {sex: _given_names(draw, characters) for sex, characters in (("男", _MALE), ("女", _FEMALE))}
+    return {sex: draw.pick(pool, count) for sex, pool in pools.items()}
 
 
-def _given_names(draw: Draw, characters: str, count: int) -> list[str]:
-    first, second = draw.pick(characters, count), draw.pick(characters, count)
-    one = draw.pick(_RARE, count)
-    forms = draw.weighted({"two": 84, "one": 15.7, "rare": 0.3}, count)
+def _given_names(draw: Draw, characters: str) -> list[str]:
+    first, second = draw.pick(characters, _GIVEN_NAMES), draw.pick(characters, _GIVEN_NAMES)
+    one = draw.pick(_RARE, _GIVEN_NAMES)
+    forms = draw.weighted({"two": 84, "one": 15.7, "rare": 0.3}, _GIVEN_NAMES)
     names = {"two": "{0}{1}", "one": "{0}", "rare": "{2}"}
     return [names[form].format(*parts) for form, *parts in zip(forms, first, second, one, strict=True)]
 

@@ -137,7 +137,8 @@ ProviderFault = Literal["unavailable", "timeout", "overloaded", "refused"]
 class Envelope(Value, frozen=True, kw_only=True):
     """How to read a provider's answer. Paths are dotted names and indexes, e.g. ``data.records.0``; "" is the whole answer."""
 
-    record: str = ""  # path of the record; nothing or an empty list there means "no record"
+    # Path of the record. Null or an empty list there means "no record"; a missing name does so only where no code would.
+    record: str = ""
     code: str = ""  # path of the business code; "" if the provider has none
     success: tuple[str, ...] = ()  # codes that mean an answer
     not_found: tuple[str, ...] = ()  # codes that mean "no record"

@@ -119,6 +119,9 @@ def _operation_problems(interface: Interface) -> Iterator[str]:
         yield f"operation.fields.{name}: is not a field of the answer"
     if isinstance(interface.operation, SqlOperation):
         return
+    envelope = interface.operation.envelope
+    if envelope.code and not envelope.success:
+        yield "operation.envelope.success: must name a code where `code` is given, or every answer is refused"
     named = {n for text in interface.operation.parameters.values() for n in _PLACEHOLDER.findall(text)}
     for name in sorted(named - interface.arguments.keys()):
         yield f"operation.parameters: `{{{name}}}` is not an argument"

@@ -33,6 +33,7 @@ PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
 )
 ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_by_name["AdminService"],)
+_CHANNELZ: ServiceDescriptor = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
@@ -69,7 +70,7 @@ def admin_server(config: Config, exchange: Exchange, operations: Operations) -> 
     for service in ADMIN_SERVICES:
         registry.add(server, service, AdminService(exchange, operations))
     channelz.add_channelz_servicer(server)
-    _add_reflection(server, [*(s.full_name for s in ADMIN_SERVICES), channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name])
+    _add_reflection(server, [service.full_name for service in (*ADMIN_SERVICES, _CHANNELZ)])
     path.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:

@@ -16,7 +16,7 @@ import structlog
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
-from broker.errors import BrokerError, NotAvailable
+from broker.errors import BrokerError, NotAvailable, StartupError
 from broker.services.status import to_status
 
 log = structlog.get_logger("services")
@@ -65,8 +65,12 @@ def _answered(behaviour: Any) -> Any:
     """Turn what a method raises into a status; only what we did not foresee is logged with its traceback."""
 
     async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        failure: BrokerError
         try:
             return await behaviour(request, context)
+        except StartupError as error:  # a secret file that has gone: its path is no business of the caller's
+            failure, request_id = InternalError(), secrets.token_hex(8)
+            log.error("internal error", request_id=request_id, error=str(error))
         except BrokerError as error:
             failure, request_id = error, secrets.token_hex(8)
             write = log.debug if failure.origin == "CLIENT" else log.info

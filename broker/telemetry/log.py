@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import msgspec
@@ -22,7 +23,8 @@ def configure(settings: Log, *, force_json: bool = False) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *(_console() if for_people else _json()),
+            _without_values,
+            structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(serializer=_encode),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
         logger_factory=_to_terminal() if for_people else structlog.BytesLoggerFactory(sys.stderr.buffer),
@@ -34,13 +36,13 @@ def _to_terminal() -> Any:
     return structlog.PrintLoggerFactory(sys.stderr)
 
 
-def _console() -> list[Any]:
-    return [structlog.dev.ConsoleRenderer()]
-
-
-def _json() -> list[Any]:
-    # Tracebacks without local variables: those may hold what a citizen told us.
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_encode)]
+def _without_values(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Tell an exception by type and place; its text and its variables may hold what a citizen told us."""
+    if event.pop("exc_info", None):
+        kind, _, trace = sys.exc_info()
+        frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+        event.update(exception=kind.__name__ if kind else "", frames=frames)
+    return event
 
 
 def _encode(event: Any, **_: Any) -> bytes:

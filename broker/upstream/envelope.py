@@ -49,6 +49,9 @@ def paths(question: Question) -> dict[str, str]:
     return {field: named.get(field, field) for field in question.interface.answer}
 
 
+_MISSING = object()
+
+
 def open_envelope(envelope: Envelope, fields: Mapping[str, str], decoded: Any, provider: str) -> dict[str, Any] | None:
     """Return the record's values under our names (absent ones left out), or None where there is no record.
 
@@ -64,7 +67,10 @@ def open_envelope(envelope: Envelope, fields: Mapping[str, str], decoded: Any, p
     """
     if envelope.code and not _has_record(envelope, decoded, provider):
         return None
-    record = _only(look_up(decoded, envelope.record, provider), provider)
+    placed = _find(decoded, envelope.record, provider)
+    if placed is _MISSING and envelope.not_found:  # a provider that says "no record" by code has renamed something
+        raise ProviderNonsense(provider, "success, but nothing stands where the record should")
+    record = _only(None if placed is _MISSING else placed, provider)
     if record is None:
         return None
     found = {field: look_up(record, path, provider) for field, path in fields.items()}
@@ -77,10 +83,16 @@ def look_up(decoded: Any, path: str, provider: str) -> Any:
     Raises:
         ProviderNonsense: the path leads into a value that has no parts, or asks a list for a name.
     """
+    value = _find(decoded, path, provider)
+    return None if value is _MISSING else value
+
+
+def _find(decoded: Any, path: str, provider: str) -> Any:
+    """Like `look_up`, but tells a name that does not stand there (`_MISSING`) from a null that does."""
     value = decoded
     for step in path.split(".") if path else ():
-        if value is None:
-            return None
+        if value is None or value is _MISSING:
+            return value
         value = _step(value, step, provider)
     return value
 
@@ -88,9 +100,9 @@ def look_up(decoded: Any, path: str, provider: str) -> Any:
 def _step(value: Any, step: str, provider: str) -> Any:
     match value:
         case dict():
-            return value.get(step)
+            return value.get(step, _MISSING)
         case list() if step.isdecimal():
-            return value[int(step)] if int(step) < len(value) else None
+            return value[int(step)] if int(step) < len(value) else None  # an empty list is an answer: nothing held
     raise ProviderNonsense(provider, "the answer is not built as the interface says")
 
 

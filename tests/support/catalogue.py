@@ -16,7 +16,12 @@ FIELDS = ("name", "birth_date", "status")
 
 
 def provider(base_url: str, **changes: Any) -> Provider:
-    values = {"id": "national.police", "name": "公安部", "level": "NATIONAL", "endpoint": {"connector": "http", "base_url": base_url}}
+    values = {
+        "id": "national.police",
+        "name": "公安部",
+        "level": "NATIONAL",
+        "endpoint": {"connector": "http", "base_url": base_url},
+    }
     return msgspec.convert(values | changes, Provider)
 
 
@@ -37,7 +42,13 @@ def interface(**changes: Any) -> Interface:
             "connector": "http",
             "path": "/person",
             "parameters": {"GMSFHM": "{resident_id}"},
-            "envelope": {"record": "data", "code": "code", "success": ["0"], "not_found": ["3001"], "faults": {"5003": "overloaded"}},
+            "envelope": {
+                "record": "data",
+                "code": "code",
+                "success": ["0"],
+                "not_found": ["3001"],
+                "faults": {"5003": "overloaded"},
+            },
             "fields": {"resident_id": "GMSFHM", "name": "XM", "birth_date": "CSRQ", "status": "ZT"},
         },
         "freshness": {"cacheable": True, "ttl_s": 600, "negative_ttl_s": 60, "jitter_ratio": 0.0},

@@ -121,7 +121,7 @@ class RunningBroker:
 
 
 def _listens(pid: int, port: int) -> bool:
-    sockets = {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
     for line in (*Path("/proc/net/tcp").read_text().splitlines(), *Path("/proc/net/tcp6").read_text().splitlines()):
         parts = line.split()
         if parts[3] == "0A" and parts[1].endswith(f":{port:04X}") and f"socket:[{parts[9]}]" in sockets:
