@@ -208,17 +208,18 @@ async def _refreshed(exchange: Exchange, asked: Asked) -> None:
         metrics.refreshes.labels("OK").inc()
 
 
-def purge(exchange: Exchange, tag: Tag, names: Iterable[str | bytes]) -> int:
-    """Remove cached answers by a tag; what is on its way from a provider is not cached either."""
-    return _purged(exchange, sum(exchange.cache.purge(tag, name) for name in names))
+async def purge(exchange: Exchange, tag: Tag, names: Iterable[str | bytes]) -> int:
+    """Remove cached answers by a tag, letting calls through between batches; what is on its way is not cached either."""
+    exchange.purges += 1
+    removed = 0
+    for name in names:
+        while batch := exchange.cache.purge_some(tag, name):
+            removed += batch
+            await asyncio.sleep(0)
+    return removed
 
 
 def purge_all(exchange: Exchange) -> int:
     """Remove every cached answer; what is on its way from a provider is not cached either."""
-    return _purged(exchange, exchange.cache.clear())
-
-
-def _purged(exchange: Exchange, removed: int) -> int:
     exchange.purges += 1
-    metrics.cache_removed.labels("PURGE").inc(removed)
-    return removed
+    return exchange.cache.clear()

@@ -10,7 +10,7 @@ from pathlib import Path
 import lmdb
 
 from broker._native.cachekey import Entry, pack_entry
-from broker.cache.store import CacheStore, Tags
+from broker.cache.store import CacheStore, Tag, Tags
 from broker.config import Cache
 
 SMALL = Cache(map_size_mib=4)
@@ -33,6 +33,11 @@ def stores(data_dir: Path) -> Iterator[Open]:
         with contextlib.suppress(lmdb.Error):  # closed by the test
             assert store.check() == []
         store.close()
+
+
+def purge(store: CacheStore, tag: Tag, name: str | bytes) -> int:
+    """Purge to the end, as `exchange.purge` does."""
+    return sum(iter(lambda: store.purge_some(tag, name), 0))
 
 
 def key_of(number: int) -> bytes:

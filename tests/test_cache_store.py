@@ -17,7 +17,7 @@ from broker._native.cachekey import pack_entry
 from broker.cache.store import BATCH, CacheStore, Tag, Tags
 from broker.config import Cache
 from broker.errors import BrokerError
-from tests.cache_kit import SMALL, TINY, Open, body_of, fill, key_of, put, stores, tags
+from tests.cache_kit import SMALL, TINY, Open, body_of, fill, key_of, purge, put, stores, tags
 
 
 @pytest.fixture
@@ -47,9 +47,9 @@ def test_an_entry_that_is_written_again_leaves_nothing_of_the_old_one(open_store
     put(store, 1, b"new", ends=500, under=tags(subject="new"))
     assert body_of(store.read(key_of(1))) == b"new"
     assert store.check() == []
-    assert store.purge(Tag.SUBJECT, "old") == 0
+    assert purge(store, Tag.SUBJECT, "old") == 0
     assert store.sweep(now_ms=100) == 0
-    assert store.purge(Tag.SUBJECT, "new") == 1
+    assert purge(store, Tag.SUBJECT, "new") == 1
 
 
 def test_what_is_not_an_entry_is_a_miss_and_is_counted(open_store, tmp_path):
@@ -105,7 +105,7 @@ def test_a_purge_removes_what_is_under_its_tag_and_nothing_else(open_store, tag,
     put(store, 2, under=tags("i1", "p1", "s2", b"q2"))
     put(store, 3, under=tags("i2", "p1", "s1", b"q3"))
     put(store, 4, under=tags("i2", "p2", "s2", b"q2"))
-    assert store.purge(tag, name) == len(gone)
+    assert purge(store, tag, name) == len(gone)
     assert {number for number in range(1, 5) if store.read(key_of(number)) is None} == gone
     assert store.check() == []
 
@@ -116,7 +116,7 @@ def test_a_purge_larger_than_a_batch_is_complete(open_store):
     for number in range(count):
         put(store, number)
     put(store, count, under=tags(provider="other"))
-    assert store.purge(Tag.PROVIDER, "police") == count
+    assert purge(store, Tag.PROVIDER, "police") == count
     assert store.stat().entries == 1
     assert store.check() == []
 
@@ -127,7 +127,7 @@ def test_a_purge_in_a_full_map_is_complete_and_spares_the_rest(open_store):
     for number in range(600):
         assert put(store, number, bytes(500), under=tags(provider=("police", "other")[number % 2]))
     alive = {number for number in range(600) if store.read(key_of(number)) is not None}
-    assert store.purge(Tag.PROVIDER, "police") == len([n for n in alive if n % 2 == 0]) > 50
+    assert purge(store, Tag.PROVIDER, "police") == len([n for n in alive if n % 2 == 0]) > 50
     assert {number for number in range(600) if store.read(key_of(number)) is not None} == {n for n in alive if n % 2}
 
 
@@ -253,7 +253,7 @@ class AgainstADict(RuleBasedStateMachine):
     @rule(name=names, tag=st.sampled_from([Tag.INTERFACE, Tag.PROVIDER, Tag.SUBJECT]))
     def purge(self, name, tag):
         gone = [n for n, (_, _, under) in self.model.items() if getattr(under, tag.name.lower()) == name]
-        assert self.store.purge(tag, name) == len(gone)
+        assert purge(self.store, tag, name) == len(gone)
         self.forget(gone)
 
     @rule(number=numbers)
@@ -261,7 +261,7 @@ class AgainstADict(RuleBasedStateMachine):
         if number in self.model:
             question = self.model[number][2].question
             gone = [n for n, (_, _, under) in self.model.items() if under.question == question]
-            assert self.store.purge(Tag.QUESTION, question) == len(gone)
+            assert purge(self.store, Tag.QUESTION, question) == len(gone)
             self.forget(gone)
 
     @rule(now=st.integers(0, 100))
@@ -327,7 +327,7 @@ def test_the_check_finds_rows_that_are_missing(open_store, database, says):
     store.clear()
 
 
-@pytest.mark.parametrize("call", [lambda store: store.purge(Tag.PROVIDER, "police"), lambda store: store.sweep(5000)])
+@pytest.mark.parametrize("call", [lambda store: purge(store, Tag.PROVIDER, "police"), lambda store: store.sweep(5000)])
 def test_an_index_that_names_nothing_empties_the_cache(open_store, tmp_path, call):
     """If it names what is not there it may fail to name what is; a purge must not trust it."""
     store = open_store()
@@ -355,4 +355,4 @@ def test_a_store_that_lmdb_refuses_is_a_miss_told_once(open_store):
     assert [line["operation"] for line in logs] == ["read", "write", "sweep"]
     assert (store.failures, store.unwritten) == (4, 1)
     with pytest.raises(BrokerError, match="could not be emptied"):
-        store.purge(Tag.PROVIDER, "police")
+        purge(store, Tag.PROVIDER, "police")

@@ -178,6 +178,20 @@ def test_a_core_without_a_supervisor_ends_by_itself(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+def test_a_core_that_died_of_a_memory_fault_leaves_its_cache_to_be_discarded(own: RunningBroker) -> None:
+    generation = own.directory / "data" / "cache" / "generation"
+    before = generation.stat().st_ino
+    os.kill(own.core_pid(), signal.SIGSEGV)
+    time.sleep(0.3)
+    own.wait_ready()
+    assert generation.stat().st_ino != before
+    os.kill(own.core_pid(), signal.SIGKILL)
+    before = generation.stat().st_ino
+    time.sleep(0.3)
+    own.wait_ready()
+    assert generation.stat().st_ino == before
+
+
 def test_a_crash_loop_backs_off_and_stops_on_request(own: RunningBroker) -> None:
     """After it has served, a core that cannot start again is tried again, ever more slowly, never given up."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -59,6 +59,7 @@ class CacheStore:
         self.unwritten = 0  # writes that were given up
         self.ended = 0  # entries removed because their time was over
         self.evicted = 0  # entries removed to make room
+        self.purged = 0  # entries removed because somebody said so
 
     def read(self, key: bytes) -> Entry | None:
         """Return a copy of the entry; None when there is none or it cannot be used.
@@ -99,24 +100,28 @@ class CacheStore:
             return False
         return True
 
-    def purge(self, tag: Tag, name: str | bytes) -> int:
-        """Remove every entry under a tag, in batches, and return how many. After it none of them can be read.
+    def purge_some(self, tag: Tag, name: str | bytes) -> int:
+        """Remove entries under a tag, at most `BATCH` a call, and return how many; 0: none of them can be read any more.
 
         Raises:
             BrokerError: the databases are damaged and cannot even be emptied; the next start discards them.
         """
         row = tag_row(tag, name)
-        removed = 0
         try:
-            while keys := self._find(lambda txn: self._rows.tagged(txn, row, BATCH)):
-                removed += self._remove(keys)
+            removed = self._remove(self._find(lambda txn: self._rows.tagged(txn, row, BATCH)))
         except lmdb.Error as error:
             self._note("purge", error)
-            return removed + self.clear()
+            return self.clear()
+        self.purged += removed
         return removed
 
     def clear(self) -> int:
-        """Remove everything and return how many entries there were. Raises BrokerError as `purge` does."""
+        """Remove everything and return how many entries there were. Raises BrokerError as `purge_some` does."""
+        removed = self._clear()
+        self.purged += removed
+        return removed
+
+    def _clear(self) -> int:
         removed = 0
         try:
             try:

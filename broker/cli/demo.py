@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from broker import __version__
 from broker.cli.output import Json, console, emit
@@ -64,12 +63,16 @@ def _print(started: Demo, steps: list[Step]) -> None:
         "synthetic city 云鹤市: 100,000 persons, 20,000 legal persons, 50,000 licences; none of them real",
         markup=False,
     )
-    table = Table("", "step", "answer", "from", "time")
+    console.print(_row("", "step", "answer", "from", "time"), style="bold", markup=False)
     for number, step in enumerate(steps, 1):
-        table.add_row(str(number), step.title, step.result, step.source, _time(step.time_ms))
+        console.print(_row(str(number), step.title, step.result, step.source, _time(step.time_ms)), markup=False)
         for note in step.notes:
-            table.add_row("", f"[dim]{note}[/dim]", "", "", "")
-    console.print(table)
+            console.print(f"    {note}", style="dim", markup=False)
+
+
+def _row(number: str, title: str, result: str, source: str, time: str) -> str:
+    """Columns for a terminal of 100 characters; notes run on below them, whole, so that commands in them can be copied."""
+    return f"{number:>2}  {title:<44} {result:<20} {source:<20} {time:>9}"
 
 
 def _time(ms: float | None) -> str:

@@ -71,7 +71,7 @@ class Timed(NamedTuple):
         """Tell it as a step."""
         provenance = self.answer.provenance
         outcome = "FOUND" if self.answer.found else "NOT_FOUND"
-        source = f"{provenance.source} stale, {provenance.age_s:.1f} s old" if provenance.stale else provenance.source
+        source = f"CACHE, STALE {provenance.age_s:.1f} s" if provenance.stale else provenance.source
         return Step(title=title, result=outcome, source=source, time_ms=self.ms, notes=notes)
 
 
@@ -88,7 +88,7 @@ async def first_call(visitor: Visitor) -> Step:
         first = await _ask(client, BASIC, {"resident_id": who["resident_id"]}, "subsidy-check")
     _check(first.answer.provenance.source == "UPSTREAM", "the first answer must come from the provider")
     _check(first.answer.fields["name"] == who["name"], "the answer must be about the person asked")
-    return first.step(f"first call: civil-affairs asks {BASIC}", f"fields {', '.join(sorted(first.answer.fields))}")
+    return first.step(f"civil-affairs asks {BASIC}", f"fields {', '.join(sorted(first.answer.fields))}")
 
 
 async def same_again(visitor: Visitor) -> Step:
@@ -99,7 +99,7 @@ async def same_again(visitor: Visitor) -> Step:
         hot = [await _ask(client, BASIC, arguments, "subsidy-check") for _ in range(HOT_CALLS)]
     _check(all(one.answer.provenance.source == "CACHE" for one in hot), "every repeated answer must come from the cache")
     median = Timed(hot[-1].answer, statistics.median(one.ms for one in hot))
-    return median.step("same call again", f"median of {HOT_CALLS}, one after another, client included")
+    return median.step("the same again", f"median of {HOT_CALLS} one after another, the client's own time included")
 
 
 async def other_spelling(visitor: Visitor) -> Step:
@@ -108,7 +108,7 @@ async def other_spelling(visitor: Visitor) -> Step:
     async with visitor.client("civil-affairs") as client:
         same = await _ask(client, BASIC, {"resident_id": f" {wide}"}, "subsidy-check")
     _check(same.answer.provenance.source == "CACHE", "another spelling of the same question must be the same question")
-    return same.step("same question, full-width digits and a blank")
+    return same.step("the same in full-width digits, with a blank")
 
 
 async def not_found(visitor: Visitor) -> Step:
@@ -144,8 +144,8 @@ async def no_grant(visitor: Visitor) -> Step:
         refusal = await _refused(client, BASIC, arguments, "housing-transaction")
     _check(isinstance(refusal, NotGranted), "a call without a grant must be refused")
     return Step(
-        title=f"no grant: housing-bureau asks {BASIC}",
-        result=f"{refusal.code.name} {refusal.reason}",
+        title=f"housing-bureau asks {BASIC}",
+        result=f"{refusal.code.name}",
         notes=("fix: " + shlex.join(_fix(visitor.demo)),),
     )
 
@@ -180,7 +180,7 @@ async def the_fix_works(visitor: Visitor) -> Step:
             await asyncio.sleep(0.01)
     waited_ms = (time.perf_counter() - began) * 1000
     _check(set(answer.fields) == {"name", "status"}, "only the granted fields may be answered")
-    return Timed(answer, waited_ms).step("that command, run", "time from the command's end to the first answer")
+    return Timed(answer, waited_ms).step("that command was run", "time from its end to the first answer")
 
 
 async def masked(visitor: Visitor) -> Step:
@@ -189,7 +189,9 @@ async def masked(visitor: Visitor) -> Step:
     async with visitor.client("notary-office") as client:
         answers = [await _ask(client, BASIC, arguments, "notarisation") for _ in range(2)]
     _check(all(set(one.answer.fields) == {"name", "status"} for one in answers), "a notary must see name and status only")
-    return answers[1].step("masked: notary-office asks the same", "fields name, status; never what others were granted")
+    return answers[1].step(
+        "notary-office asks the same", "its grant shows name and status; what others were granted it never sees"
+    )
 
 
 async def over_rate(visitor: Visitor) -> Step:
@@ -206,9 +208,9 @@ async def over_rate(visitor: Visitor) -> Step:
     _check(bool(refused) and len(answered) >= 5, "the burst is answered and the rest refused")
     wait = max(one.retry_after_s or 0 for one in refused)
     return Step(
-        title=f"over the rate: citizen-app asks {len(questions)} times at once",
-        result=f"{len(answered)} answered, {len(refused)} RESOURCE_EXHAUSTED",
-        notes=(f"retry in {wait:.2f} s",),
+        title=f"citizen-app asks {len(questions)} times at once",
+        result=f"{len(answered)} OK, {len(refused)} over rate",
+        notes=(f"RESOURCE_EXHAUSTED, retry in {wait:.2f} s",),
     )
 
 
@@ -224,7 +226,7 @@ async def stale(visitor: Visitor) -> Step:
         finally:
             visitor.demo.simulators.fault(fresh.provenance.provider, "none")
     _check(old.answer.provenance.stale and old.answer.fields == fresh.fields, "the known answer must be given, marked as stale")
-    return old.step(f"provider down: {FUND}", "given because the interface allows stale answers for 600 s, and marked")
+    return old.step(f"{FUND}, its provider down", "given because the interface allows stale answers, and marked as stale")
 
 
 async def herd(visitor: Visitor) -> Step:
@@ -241,8 +243,8 @@ async def herd(visitor: Visitor) -> Step:
     _check(upstream == 1, f"{HERD} callers of one cold key must be one upstream call, not {upstream}")
     _check(all(one.answer.fields["name"] == who["name"] for one in answers), "all callers must get the answer")
     return Step(
-        title=f"{HERD:,} callers of one cold question at once",
-        result=f"{len(answers):,} answered",
+        title=f"{HERD:,} callers of one cold question",
+        result=f"{len(answers):,} OK",
         source=f"{upstream} upstream call",
         time_ms=elapsed_ms,
         notes=("counted by the provider",),
@@ -285,7 +287,7 @@ async def killed(visitor: Visitor) -> Step:
         _check(time.perf_counter() - began < 10, "a killed core must come back")
     elapsed_ms = (time.perf_counter() - began) * 1000
     _check(again.answer.provenance.source == "CACHE", "the cache must survive")
-    return Timed(again.answer, elapsed_ms).step("core killed with -9", "time until the next answer")
+    return Timed(again.answer, elapsed_ms).step("the core, killed with -9", "time until the next answer")
 
 
 async def _clients(visitor: Visitor, consumer: str) -> AsyncIterator[AsyncClient]:

@@ -5,21 +5,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from broker.cache.store import CacheStore
 from broker.errors import PortTaken
 from broker.telemetry import metrics
 
 
+class _CacheCollector(Collector):
+    """Tells the state of the cache when asked, instead of keeping gauges in step with it."""
+
+    def __init__(self, cache: CacheStore) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the cache's metrics."""
+        stat, cache = self._cache.stat(), self._cache
+        yield GaugeMetricFamily("broker_cache_entries", "Answers in the cache.", value=stat.entries)
+        yield GaugeMetricFamily("broker_cache_used_bytes", "Bytes of the cache map in use.", value=stat.used_bytes)
+        yield GaugeMetricFamily("broker_cache_map_bytes", "Size of the cache map in bytes.", value=stat.map_bytes)
+        removed = CounterMetricFamily("broker_cache_removed", "Answers removed from the cache.", labels=["cause"])
+        for cause, count in (("ENDED", cache.ended), ("EVICTED", cache.evicted), ("PURGED", cache.purged)):
+            removed.add_metric([cause], count)
+        yield removed
+        faults = CounterMetricFamily("broker_cache_faults", "Reads and writes that did not work.", labels=["kind"])
+        for kind, count in (("DAMAGED", cache.damaged), ("FAILED", cache.failures), ("UNWRITTEN", cache.unwritten)):
+            faults.add_metric([kind], count)
+        yield faults
+
+
 class AdminHttp:
     """Serves the admin page."""
 
     def __init__(self, cache: CacheStore, ready: Callable[[], bool]) -> None:
-        self._cache = cache
+        metrics.registry.register(_CacheCollector(cache))
         self._ready = ready
         application = web.Application()
         application.add_routes(
@@ -45,10 +69,6 @@ class AdminHttp:
         await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
-        stat = self._cache.stat()
-        metrics.cache_entries.set(stat.entries)
-        metrics.cache_used_bytes.set(stat.used_bytes)
-        metrics.cache_map_bytes.set(stat.map_bytes)
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _livez(self, _request: web.Request) -> web.Response:

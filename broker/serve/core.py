@@ -129,7 +129,6 @@ class Core:
         while True:
             await asyncio.sleep(pause_s)
             removed = cache.sweep(self._exchange.wall_ms())
-            metrics.cache_removed.labels("SWEEP").inc(removed)
             pause_s = 0.01 if removed else 1.0  # go on at once while there is more
             if time.monotonic() - checked >= self._settings.cache.reader_check_s:
                 cache.check_readers()

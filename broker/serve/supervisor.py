@@ -28,6 +28,9 @@ from broker.errors import AlreadyRunning, DirectoryUnusable
 log = structlog.get_logger("supervisor")
 
 GO = b"go\n"  # what a spare waits for on its standard input, followed by the number of restarts
+# LMDB trusts its own pages. Should damaged ones have killed the core, the next one must not read them: it discards a cache
+# whose generation file is gone.
+_MEMORY_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
 READY_FD = "BROKER_READY_FD"  # environment variable: where a core says that it serves
 
 
@@ -73,6 +76,7 @@ class _Supervisor:
     def __init__(self, config: Config, arguments: list[str]) -> None:
         self._settings = config.supervisor
         self._command = [sys.executable, "-m", "broker.serve.core", *arguments]
+        self._generation = config.path("{data_dir}") / "cache" / "generation"
         self._selector = selectors.DefaultSelector()
         self._wakeup = _signal_pipe(self._selector)
         self._restarts = 0
@@ -143,6 +147,8 @@ class _Supervisor:
         self._deaths = 1 if lived_s * 1000 >= self._settings.healthy_after_ms else self._deaths + 1
         pause_ms = 0 if self._deaths == 1 else self._backoff_ms()
         log.error("core died", exit_code=code, restarts=self._restarts, pause_ms=pause_ms)
+        if -code in _MEMORY_FAULTS:
+            self._generation.unlink(missing_ok=True)
         self._pause(pause_ms / 1000)
         if self._stopping:
             self._end(spare)

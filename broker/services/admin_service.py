@@ -44,7 +44,7 @@ class AdminService:
             raise InvalidRequest(Violation("target", "is required"))
         if target == "all":
             return pb.PurgeResponse(removed=exchange.purge_all(self._broker))
-        return pb.PurgeResponse(removed=exchange.purge(self._broker, *self._selection(target, message)))
+        return pb.PurgeResponse(removed=await exchange.purge(self._broker, *self._selection(target, message)))
 
     def _selection(self, target: str, message: pb.PurgeRequest) -> tuple[Tag, Iterable[str | bytes]]:
         if target == "question":

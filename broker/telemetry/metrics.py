@@ -39,11 +39,6 @@ flight_followers = Counter(
 )
 refreshes = Counter("broker_cache_refreshes", "Background refreshes of stale answers.", ("outcome",), registry=registry)
 
-cache_entries = Gauge("broker_cache_entries", "Answers in the cache.", registry=registry)
-cache_used_bytes = Gauge("broker_cache_used_bytes", "Bytes of the cache map in use.", registry=registry)
-cache_map_bytes = Gauge("broker_cache_map_bytes", "Size of the cache map in bytes.", registry=registry)
-cache_removed = Counter("broker_cache_removed", "Answers removed from the cache.", ("cause",), registry=registry)
-
 worker_restarts = Gauge(
     "broker_worker_restarts", "Times the supervisor has restarted a worker since it started.", ("worker",), registry=registry
 )
