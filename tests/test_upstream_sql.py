@@ -187,7 +187,7 @@ async def test_waiting_for_a_connection_counts_as_time(url: str) -> None:
 async def test_a_sqlite_file_that_is_not_there_is_unavailable_and_not_made(tmp_path: Path) -> None:
     async with providers() as asking:
         assert type(await failure(asking, f"sqlite+aiosqlite:///{tmp_path}/none.db")) is ProviderUnavailable
-    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_locked_sqlite_file_is_unavailable_after_the_connect_timeout(sqlite_url: str) -> None:

@@ -24,7 +24,9 @@ _progress = Console(stderr=True)
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards and say what to try.")] = False,
     directory: Annotated[Path, typer.Option(help="Where the demonstration keeps its files.")] = Path("var/demo"),
-    city_database: Annotated[str, typer.Option(help="PostgreSQL URL to put the city's databases into; SQLite without.")] = "",
+    city_database: Annotated[
+        str, typer.Option(help="Empty PostgreSQL database for the city, postgresql://user@host/name; SQLite without.")
+    ] = "",
     json: Json = False,
 ) -> None:
     """Show the broker's main job on a synthetic city; exit code 0 only if every step did what it says."""

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from broker.client.credentials import generate_key
 from broker.config import Config, load
 from broker.demo.catalogue import write_app_keys, write_catalogue
@@ -87,15 +89,27 @@ def running(directory: Path, city_url: str, tell: Tell) -> Iterator[Demo]:
     _forget_last_run(directory)
     if city_url:
         tell("copying the city to the database")
-        copy_city(directory / "city.db", city_url)
+        _copy_city(directory / "city.db", city_url)
     tell("starting the providers' simulators")
     secrets = directory / "broker" / "secrets"
     write_app_keys(secrets)
     with Simulators(directory / "city.db", secrets) as simulators:
-        write_catalogue(directory / "catalogue", simulators.addresses(city_url), _public_keys(directory))
+        write_catalogue(directory / "catalogue", simulators.addresses(_asked_by_broker(city_url)), _public_keys(directory))
         config_file = _write_config(directory)
         tell("starting the broker")
         yield from _with_broker(directory, config_file, simulators)
+
+
+def _copy_city(city: Path, city_url: str) -> None:
+    try:
+        copy_city(city, city_url)
+    except psycopg.Error as error:
+        raise DemoFailed(f"--city-database: cannot be used; it must be an empty database ({type(error).__name__})") from error
+
+
+def _asked_by_broker(city_url: str) -> str:
+    """The same database as SQLAlchemy names it, with the driver that the broker has."""
+    return city_url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 def _forget_last_run(directory: Path) -> None:

@@ -1,0 +1,74 @@
+"""The demonstration, as a newcomer runs it; with its city in SQLite and in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from broker.demo.tour import STEPS
+from tests.postgres import PostgresMissing, running_postgres
+
+TIMEOUT_S = 110
+
+
+def _demo(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "broker.cli.main", "demo", "--directory", str(directory), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.mark.xdist_group("demo")
+def test_every_step_does_what_it_says(directory: Path) -> None:
+    done = _demo(directory, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert shown["ok"]
+    assert len(shown["steps"]) == len(STEPS)
+    assert all(step["time_ms"] is None or step["time_ms"] > 0 for step in shown["steps"])
+
+
+@pytest.mark.xdist_group("demo")
+def test_the_city_may_live_in_postgresql(directory: Path) -> None:
+    try:
+        with running_postgres() as server:
+            done = _demo(directory, "--city-database", server.url(driver="postgresql"))
+    except PostgresMissing as missing:
+        pytest.skip(str(missing))
+    assert done.returncode == 0, done.stderr
+    assert "62 FOUND" in done.stdout
+
+
+@pytest.mark.xdist_group("demo")
+def test_keep_leaves_it_running_and_stopping_leaves_nothing(directory: Path) -> None:
+    command = [sys.executable, "-m", "broker.cli.main", "demo", "--keep", "--directory", str(directory)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    lines = iter(process.stdout.readline, "")
+    tried: list[str] = []
+    for line in lines:
+        tried.append(line.strip())
+        if line.startswith("Ctrl-C"):
+            break
+    exports = dict(pair.split("=", 1) for line in tried if line.startswith("export ") for pair in line.split()[1:])
+    call = next(line for line in tried if " call national" in line).split()
+    done = subprocess.run(
+        [sys.executable, "-m", "broker.cli.main", *call[1:], "--json"],
+        env=os.environ | exports, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["found"], done.stderr
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 0
+    time.sleep(0.2)
+    left = subprocess.run(["pgrep", "-f", str(directory)], capture_output=True, text=True, check=False).stdout
+    assert left == ""
