@@ -1,7 +1,7 @@
 """Drives a gRPC server with h2load and reads what it reports.
 
-h2load counts HTTP, and a gRPC error is HTTP 200: whoever measures must check the answers by other means as well. What must not go
-in here: what is asked.
+h2load counts HTTP, and a gRPC error is HTTP 200: whoever measures must check the answers by other means as well. What must
+not go in here: what is asked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A hot `Call` with everything on (identity, grant, mask, rate, cache, provenance, metrics) against a bare `grpc.aio` handler.
 
-Both answer the same question with the same message: the bare one is given an answer of the broker to repeat. A round counts only if
-every answer was one: the broker's counters must have risen by exactly the number of requests, all from the cache, and the
-bare server must have sent the message that many times. What must not go in here: starting servers (servers.py).
+Both answer the same question with the same message: the bare one is given an answer of the broker to repeat. A round counts
+only if every answer was one: the broker's counters must have risen by exactly the number of requests, all from the cache, and
+the bare server must have sent the message that many times. What must not go in here: starting servers (servers.py).
 """
 
 from __future__ import annotations

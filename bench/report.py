@@ -17,7 +17,7 @@ _LARGE = 100  # from here on digits after the point are noise
 def table(result: BenchmarkResult) -> Table:
     """Lay out one benchmark: a row a contender."""
     headings = list(dict.fromkeys(heading for case in result.cases for one in case.contenders for heading in one.beside))
-    columns = [result.unit, "min–max", *headings, "first is better by", "min–max"]
+    columns = [result.unit, "min–max", *headings, "first against it", "min–max"]
     whole = Table(title=f"{result.name}: {result.title} ({result.rounds} rounds)", title_justify="left")
     for name in ("case", "contender"):
         whole.add_column(name)
