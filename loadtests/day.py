@@ -24,6 +24,7 @@ def _minutes(start: int, end: int) -> list[float]:
 
 _OFFICE = [_hump(hour) for start, end in OFFICE_HOURS for hour in _minutes(start, end)]
 _OFFICE_MEAN = sum(_OFFICE) / len(_OFFICE)
+_DAY_MEAN = sum(map(_hump, _minutes(0, DAY_H))) / (DAY_H * 60) / _OFFICE_MEAN
 PEAK = max(_OFFICE) / _OFFICE_MEAN
 
 
@@ -47,6 +48,11 @@ class CompressedDay(NamedTuple):
     def peak_rate(self) -> float:
         """Calls a second, of the wall's clock, at the busiest moment."""
         return self.office_rate * self.factor * PEAK
+
+    @property
+    def calls(self) -> float:
+        """Calls due over the whole day."""
+        return _DAY_MEAN * self.office_rate * self.factor * self.seconds
 
     def hour(self, elapsed_s: float) -> float:
         """What time of the day it is."""

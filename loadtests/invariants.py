@@ -1,7 +1,7 @@
 """What must hold of every answer, whatever the load. One function an invariant, in one table.
 
-An invariant gets what was asked (with the register's own record) and the message that came back, and says what is wrong: names of
-fields and rules, never a value, or "" when it holds. What must not go in here: Locust, gRPC, and counting (tally.py).
+An invariant gets what was asked (with the register's own record) and the message that came back, and says what is wrong: names
+of fields and rules, never a value, or "" when it holds. What must not go in here: Locust, gRPC, and counting (tally.py).
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _age(seen: Seen) -> str:
     if not said.HasField("fetched_at") or not said.HasField("age") or seen.age_s < 0:
         return "no time, or a negative age"
     elapsed_s = (seen.received_at - said.fetched_at.ToDatetime(tzinfo=dt.UTC)).total_seconds()
-    return "" if -_CLOCK_SLACK_S <= elapsed_s - seen.age_s else "fetched later than its age says"
+    return "" if elapsed_s - seen.age_s >= -_CLOCK_SLACK_S else "fetched later than its age says"
 
 
 def _source(seen: Seen) -> str:

@@ -63,7 +63,7 @@ class Mix:
         self._draw = random.Random(seed)
         self._weights = interface_weights(national_share)
         self._subjects: dict[str, Sequence[Mapping[str, str]]] = {}
-        self._zipf = {count: Zipf(count, self._draw) for count in (SUBJECTS,)}
+        self._zipf: dict[int, Zipf] = {}  # by the number of subjects
 
     def next(self) -> Asked:
         """Draw one question."""
@@ -83,8 +83,9 @@ class Mix:
         if interface not in self._subjects:
             self._subjects[interface] = sample_arguments(self._city, interface, SUBJECTS)
         known = self._subjects[interface]
-        zipf = self._zipf.setdefault(len(known), Zipf(len(known), self._draw))
-        return known[zipf.rank()]
+        if len(known) not in self._zipf:
+            self._zipf[len(known)] = Zipf(len(known), self._draw)
+        return known[self._zipf[len(known)].rank()]
 
     def _absent(self, word: str) -> str:
         serial = _SERIAL.get(WORDS[word].type)

@@ -1,4 +1,4 @@
-"""What the launcher tells the Locust process, through environment variables. What must not go in here: defaults of a profile."""
+"""What the launcher tells the Locust process, in environment variables. What must not go in here: what a profile fixes."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Tally:
         self.checked = 0
         self.broken: Counter[str] = Counter()
         self.examples: list[str] = []
-        self.times_ms: list[float] = []
+        self.times_ms: dict[str, list[float]] = {}  # by source
 
     def answered(self, interface: str, consumer: str, level: str, outcome: str, source: str, ms: float) -> None:
         """Count an answer."""
@@ -37,7 +37,7 @@ class Tally:
         self.outcomes[outcome] += 1
         self.interfaces[interface] += 1
         self.consumers[consumer] += 1
-        self.times_ms.append(ms)
+        self.times_ms.setdefault(source, []).append(ms)
         if level == "NATIONAL":
             self.national_sources[source] += 1
 
@@ -56,6 +56,9 @@ class Tally:
         """Count a call that got no answer."""
         self.failures[code] += 1
 
+    def _times(self) -> dict[str, list[float]]:
+        return {"all": [ms for times in self.times_ms.values() for ms in times], **self.times_ms}
+
     def result(self, run: Mapping[str, float]) -> Result:
         """Sum up. `run` says what the run was made with."""
         return Result(
@@ -71,7 +74,7 @@ class Tally:
             checked=self.checked,
             broken=dict(self.broken),
             examples=tuple(self.examples),
-            percentiles_ms=percentiles(self.times_ms),
+            percentiles_ms={source: percentiles(times) for source, times in self._times().items()},
         )
 
 
@@ -98,7 +101,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     checked: int
     broken: dict[str, int]
     examples: tuple[str, ...]
-    percentiles_ms: dict[str, float]
+    percentiles_ms: dict[str, dict[str, float]]
 
     @property
     def answered(self) -> int:

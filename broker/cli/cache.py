@@ -14,6 +14,11 @@ from broker.v1 import admin_pb2 as pb
 app = typer.Typer(help="Look after the running broker's cache.", no_args_is_help=True)
 
 
+@app.callback()
+def _group() -> None:
+    """Look after the running broker's cache."""
+
+
 @app.command()
 def purge(
     interface: Annotated[str | None, typer.Option(help="Every answer of this interface.")] = None,

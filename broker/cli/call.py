@@ -15,7 +15,10 @@ from broker.client.credentials import DEFAULT_AUDIENCE, DEFAULT_KEY_ID
 
 EXIT_CALL_FAILED = 10
 
+app = typer.Typer()
 
+
+@app.command()
 def call(
     interface: Annotated[str, typer.Argument(help="Identifier of the interface.")],
     purpose: Annotated[str, typer.Option(help="Purpose code of the grant.")],

@@ -20,7 +20,10 @@ from broker.demo.tour import BASIC, Broken, Step, take
 EXIT_BROKEN = 12
 _progress = Console(stderr=True)
 
+app = typer.Typer()
 
+
+@app.command()
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards and say what to try.")] = False,
     directory: Annotated[Path, typer.Option(help="Where the demonstration keeps its files.")] = Path("var/demo"),

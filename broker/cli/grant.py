@@ -16,6 +16,11 @@ from broker.errors import CatalogueRefused
 app = typer.Typer(help="Grants.", no_args_is_help=True)
 
 
+@app.callback()
+def _group() -> None:
+    """Grants."""
+
+
 @app.command()
 def add(
     path: Annotated[Path, typer.Argument(help="Catalogue directory; the grant becomes a file in it.")],

@@ -1,7 +1,6 @@
 """Providers whose database is read directly: one parameterised SELECT a question, in a session that cannot write.
 
-SQLAlchemy is imported when the first such provider is asked, for it takes longer to load than the rest of the broker. Its
-exceptions end in this file. What must not go in here: SQL put together from text, and judging a query (`query.py`).
+SQLAlchemy's exceptions end in this file. What must not go in here: SQL put together from text, judging a query (`query.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,12 @@ import math
 import time
 import urllib.parse
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from broker.config import Config
 from broker.errors import ProviderError, ProviderNonsense, ProviderTimeout, ProviderUnavailable
@@ -20,10 +24,6 @@ from broker.model.call import Question
 from broker.model.catalogue import Envelope, Provider, SqlEndpoint, SqlOperation
 from broker.upstream.envelope import open_envelope, paths
 from broker.upstream.secret import read_secret
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine import URL
-    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 _CLOSE_S = 1.0  # given to queries that were let go, when the connector is closed
 _LONGEST_MS = 60_000  # no interface may take longer, so no statement may either
@@ -71,7 +71,6 @@ class SqlConnector:
 
     async def _rows(self, query: str, bound: Mapping[str, str | None], deadline_s: float) -> list[dict[str, Any]]:
         """Return at most two rows: the second is there to be complained of."""
-        from sqlalchemy import text  # noqa: PLC0415 - see the head of this file
 
         async with self._engine.connect() as connection:
             await _set_deadline(connection, deadline_s)
@@ -87,8 +86,6 @@ def _plain(value: Any) -> Any:
 
 
 def _open_engine(endpoint: SqlEndpoint, config: Config) -> AsyncEngine:
-    from sqlalchemy.engine import make_url  # noqa: PLC0415 - see the head of this file
-
     url = make_url(endpoint.url)
     if endpoint.password_file:
         password = read_secret(config.path(config.upstream.secrets_dir), endpoint.password_file)
@@ -110,8 +107,6 @@ def _open_postgresql(url: URL, pool_size: int, connect_timeout_s: float) -> Asyn
 
 def _open_sqlite(url: URL, pool_size: int, connect_timeout_s: float) -> AsyncEngine:
     """Neither write nor make a missing file (``mode=ro``); end a statement by the clock, for its thread cannot be cancelled."""
-    from sqlalchemy import event  # noqa: PLC0415 - see the head of this file
-
     file = f"file:{urllib.parse.quote(url.database or '')}"
     engine = _engine(
         url.set(database=file, query={"mode": "ro", "uri": "true"}),
@@ -138,8 +133,6 @@ _ENGINES: Mapping[str, Callable[[URL, int, float], AsyncEngine]] = {
 
 
 def _engine(url: URL, pool_size: int, **settings: Any) -> AsyncEngine:
-    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415 - see the head of this file
-
     return create_async_engine(url, pool_size=pool_size, max_overflow=0, hide_parameters=True, **settings)
 
 
@@ -151,8 +144,6 @@ async def _set_deadline(connection: AsyncConnection, deadline_s: float) -> None:
 @contextlib.contextmanager
 def _foreign_errors(provider: str) -> Iterator[None]:
     """Turn SQLAlchemy's exceptions into ours. A database's texts repeat values: the chain is cut."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - see the head of this file
-
     try:
         yield
     except TimeoutError:
@@ -164,8 +155,6 @@ def _foreign_errors(provider: str) -> Iterator[None]:
 
 
 def _mapped(error: Exception, provider: str) -> ProviderError:
-    from sqlalchemy.exc import InterfaceError, OperationalError  # noqa: PLC0415 - see the head of this file
-
     cause = getattr(error, "orig", None)
     sqlite_code, sqlstate = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
     if sqlite_code == _SQLITE_INTERRUPT or sqlstate == _QUERY_CANCELED:
