@@ -63,10 +63,10 @@ class Driver:
 
 def counted(broker: Broker) -> Callable[[int, h2load.Outcome], None]:
     """Begin a check by the broker's own counters."""
-    before = [broker.count(*counter) for counter in (_ANSWERED, _HOT)]
+    before = [broker.counter(*counter) for counter in (_ANSWERED, _HOT)]
 
     def check(requests: int, outcome: h2load.Outcome) -> None:
-        risen = [broker.count(*counter) - old for counter, old in zip((_ANSWERED, _HOT), before, strict=True)]
+        risen = [broker.counter(*counter) - old for counter, old in zip((_ANSWERED, _HOT), before, strict=True)]
         if risen != [requests, requests]:
             raise Wrong(f"of {requests} requests the broker answered {risen[0]} with OK and {risen[1]} from the cache")
 
@@ -86,7 +86,7 @@ def measured(answer: bytes) -> Callable[[int, h2load.Outcome], None]:
 def ask(server: Server, token: str) -> pb.CallResponse:
     """Ask once with a real client; raises what gRPC raises."""
     with grpc.insecure_channel(server.target) as channel:
-        metadata = [("authorization", f"Bearer {token}")]
+        metadata = (("authorization", f"Bearer {token}"),)
         return ExchangeServiceStub(channel).Call(hamlet.question(), metadata=metadata, timeout=5)
 
 

@@ -37,7 +37,7 @@ class Broker(NamedTuple):
     server: Server
     admin: str
 
-    def count(self, name: str, labels: Mapping[str, str]) -> int:
+    def counter(self, name: str, labels: Mapping[str, str]) -> int:
         """Read a counter off its page, over all series that have these labels."""
         with urllib.request.urlopen(f"http://{self.admin}/metrics", timeout=5) as page:
             families = text_string_to_metric_families(page.read().decode())
@@ -95,7 +95,7 @@ def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
 def _is_ready(admin: str) -> bool:
     try:
         with urllib.request.urlopen(f"http://{admin}/readyz", timeout=1) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except OSError:
         return False
 

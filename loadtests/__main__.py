@@ -87,8 +87,14 @@ def main() -> int:
     file = (report / "result.json").resolve()
     file.unlink(missing_ok=True)
     with _subject(arguments) as subject:
-        places = (str(path.resolve()) for path in (subject.city, subject.keys))
-        settings = Settings(subject.target, *places, arguments.seconds, arguments.users, str(file))
+        settings = Settings(
+            target=subject.target,
+            city=str(subject.city.resolve()),
+            keys=str(subject.keys.resolve()),
+            seconds=arguments.seconds,
+            users=arguments.users,
+            result=str(file),
+        )
         with _progress.status(f"{arguments.profile}: one day in {arguments.seconds:g} s"):
             code = _locust(arguments.profile, settings, report.resolve())
         asked = subject.national_asked()

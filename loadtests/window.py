@@ -70,7 +70,7 @@ class Window(User):
     def ask(self) -> None:
         """Ask one question and judge the answer."""
         asked = self.work.mix.next()
-        metadata = [("authorization", f"Bearer {self.work.tokens[asked.consumer]()}")]
+        metadata = (("authorization", f"Bearer {self.work.tokens[asked.consumer]()}"),)
         began = time.perf_counter()
         try:
             answer = self._call(_request(asked), metadata=metadata, timeout=TIMEOUT_S)

@@ -139,7 +139,7 @@ class _Counters:
     def __init__(self, *risen: int) -> None:
         self.values = iter((100, 200, 100 + risen[0], 200 + risen[1]))
 
-    def count(self, name: str, labels: object) -> int:
+    def counter(self, name: str, labels: object) -> int:
         return next(self.values)
 
 

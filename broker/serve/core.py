@@ -64,11 +64,18 @@ class Core:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        # Nothing more is written to standard input: it becomes readable when the supervisor has gone, however it went.
+        loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
         control = await asyncio.to_thread(ControlPlane, self._settings.expand(self._settings.control.url))
         watch = SnapshotWatch(self._exchange, control, self._settings.control.poll_ms)
         await watch.reload()
         await self._serve(watch)
         control.close()
+
+    def _on_orphaned(self) -> None:
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        log.error("the supervisor has gone; stopping")
+        self._stop.set()
 
     async def _serve(self, watch: SnapshotWatch) -> None:
         self._server, self._health = public_server(self._settings, self._exchange, self._rpc)

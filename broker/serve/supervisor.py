@@ -16,9 +16,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -50,13 +50,16 @@ def run(config: Config, arguments: list[str]) -> int:
         DirectoryUnusable: the data directory cannot be made or written.
         AlreadyRunning: another supervisor holds it.
     """
-    with _hold(config.path("{data_dir}")):
-        return _Supervisor(config, arguments).run()
+    with _hold(config.path("{data_dir}")) as lock:
+        return _Supervisor(config, arguments, lock).run()
 
 
 @contextlib.contextmanager
-def _hold(data_dir: Path) -> Any:
-    """Hold the data directory by a lock that ends with the process, however that ends."""
+def _hold(data_dir: Path) -> Iterator[int]:
+    """Hold the data directory by a lock that ends with the last process that has it open, however that ends.
+
+    The workers inherit it: should the supervisor be killed, nobody starts beside a core that is still there.
+    """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
         descriptor = os.open(data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
@@ -67,13 +70,14 @@ def _hold(data_dir: Path) -> Any:
     except BlockingIOError as error:
         raise AlreadyRunning(f"data_dir: another broker is running on {data_dir}") from error
     try:
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 class _Supervisor:
-    def __init__(self, config: Config, arguments: list[str]) -> None:
+    def __init__(self, config: Config, arguments: list[str], lock: int) -> None:
+        self._lock = lock
         self._settings = config.supervisor
         self._command = [sys.executable, "-m", "broker.serve.core", *arguments]
         self._generation = config.path("{data_dir}") / "cache" / "generation"
@@ -101,7 +105,10 @@ class _Supervisor:
     def _spawn(self) -> Worker:
         read_end, write_end = os.pipe()
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-            self._command, stdin=subprocess.PIPE, pass_fds=(write_end,), env={**os.environ, READY_FD: str(write_end)}
+            self._command,
+            stdin=subprocess.PIPE,
+            pass_fds=(write_end, self._lock),
+            env={**os.environ, READY_FD: str(write_end)},
         )
         os.close(write_end)
         return Worker(process, read_end)
