@@ -58,6 +58,8 @@ def canonical_forms(text: str) -> set[str]:
 
 def _fold(text: str) -> str:
     """Half width, NFC, single spaces, none at the ends; control and invisible characters are refused, not dropped."""
+    if text.isascii() and text.isprintable():  # most identifiers: only their spaces can be wrong
+        return " ".join(text.split())
     folded = unicodedata.normalize("NFC", text.translate(_HALF_WIDTH))
     folded = re.sub(r"[ \t]+", " ", folded).strip(" ")
     if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in folded):

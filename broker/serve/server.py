@@ -23,7 +23,7 @@ from broker.exchange import Exchange
 from broker.services import registry
 from broker.services.admin_service import AdminService, Operations
 from broker.services.exchange_service import ExchangeService
-from broker.telemetry.rpc import RpcMetrics
+from broker.telemetry.rpc import RpcMetrics, Unknown
 from broker.v1 import admin_pb2, audit_pb2, catalogue_pb2, exchange_pb2, grants_pb2
 
 PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -45,15 +45,17 @@ def public_server(config: Config, exchange: Exchange, rpc: RpcMetrics) -> tuple[
     Raises:
         PortTaken: the address is in use or not allowed.
     """
-    server = grpc.aio.server(interceptors=(rpc,), options=_options(config))
+    server = grpc.aio.server(options=_options(config))
+    counting = rpc.counting(server)
     servicers: dict[str, object] = {"ExchangeService": ExchangeService(exchange)}
     for service in PUBLIC_SERVICES:
-        registry.add(server, service, servicers.get(service.name, object()))
+        registry.add(counting, service, servicers.get(service.name, object()))
     names = [service.full_name for service in PUBLIC_SERVICES]
     status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, server)
+    health_pb2_grpc.add_HealthServicer_to_server(status, counting)
     if config.grpc.reflection:
-        _add_reflection(server, [*names, health.SERVICE_NAME])
+        _add_reflection(counting, [*names, health.SERVICE_NAME])
+    server.add_generic_rpc_handlers((Unknown(),))
     _listen(server, config.grpc.address)
     return server, status
 

@@ -1,14 +1,14 @@
 """Counts every RPC of a `grpc.aio` server under the names of go-grpc-middleware, so that public dashboards light up.
 
-Reads the code from the context after the handler, for an aborted RPC raises no RpcError (grpc/grpc#36009). Methods that the
-server does not know count as "other" (gRFC A66).
+Reads the code from the context after the handler, for an aborted RPC raises no RpcError (grpc/grpc#36009). What must not go in
+here: anything about what a method does.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import grpc
@@ -24,26 +24,21 @@ _KINDS = {
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-class RpcMetrics(grpc.aio.ServerInterceptor):
-    """Wraps each method's handler once and remembers the wrapped one."""
+class RpcMetrics:
+    """Counts what the handlers put on a server do. One to a server.
+
+    Not an interceptor: `grpc.aio` runs those as coroutines for every RPC, this wraps each method's handler once.
+    """
 
     def __init__(self) -> None:
         self.in_progress = 0
-        self._wrapped: dict[str, Any] = {}
 
-    async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]], details: grpc.HandlerCallDetails
-    ) -> Any:
-        """Return the counted handler of a method."""
-        wrapped = self._wrapped.get(details.method)
-        if wrapped is None:
-            handler = await continuation(details)
-            if handler is None:
-                return _counted_unknown()
-            wrapped = self._wrapped[details.method] = self._wrap(handler, details.method)
-        return wrapped
+    def counting(self, server: grpc.aio.Server) -> Any:
+        """Return what can be given to generated `add_…_to_server` functions in the server's place."""
+        return _CountingServer(server, self)
 
-    def _wrap(self, handler: Any, path: str) -> Any:
+    def wrap(self, handler: Any, path: str) -> Any:
+        """Return a method's handler that counts."""
         kind, attribute = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
         service, _, method = path.removeprefix("/").partition("/")
         labels = (kind, service, method)
@@ -84,6 +79,49 @@ class RpcMetrics(grpc.aio.ServerInterceptor):
         return run
 
 
+class _CountingServer:
+    """Stands in for a server while handlers are registered."""
+
+    def __init__(self, server: grpc.aio.Server, metrics_of: RpcMetrics) -> None:
+        self._server = server
+        self._metrics = metrics_of
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Register handlers, each of whose methods will be counted."""
+        self._server.add_generic_rpc_handlers(tuple(_Counted(handler, self._metrics) for handler in handlers))
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """Ignore, as `grpc.aio` does, what generated code offers beside the generic handlers."""
+
+
+class _Counted(grpc.GenericRpcHandler):
+    def __init__(self, handler: grpc.GenericRpcHandler, metrics_of: RpcMetrics) -> None:
+        self._handler = handler
+        self._metrics = metrics_of
+        self._wrapped: dict[str, Any] = {}  # only methods that exist get here
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the counting handler of a method, or None if it is not one of this handler's."""
+        path = handler_call_details.method
+        if path not in self._wrapped:
+            handler = self._handler.service(handler_call_details)
+            if handler is None:
+                return None
+            self._wrapped[path] = self._metrics.wrap(handler, path)
+        return self._wrapped[path]
+
+
+class Unknown(grpc.GenericRpcHandler):
+    """Registered last: whatever gets here has no handler, and is counted as "other" (gRFC A66)."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> None:
+        """Count, and let the server answer UNIMPLEMENTED."""
+        del handler_call_details
+        labels = ("unary", "other", "other")
+        metrics.grpc_started.labels(*labels).inc()
+        metrics.grpc_handled.labels(*labels, "UNIMPLEMENTED").inc()
+
+
 def _code(context: Any) -> str:
     """Name the code an RPC ended with: what was set, else what became of it."""
     if context.cancelled():
@@ -92,9 +130,3 @@ def _code(context: Any) -> str:
     if code is None:
         return "OK"
     return _CODES.get(code if isinstance(code, int) else code.value[0], "UNKNOWN")
-
-
-def _counted_unknown() -> None:
-    labels = ("unary", "other", "other")
-    metrics.grpc_started.labels(*labels).inc()
-    metrics.grpc_handled.labels(*labels, "UNIMPLEMENTED").inc()
