@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -111,6 +112,8 @@ class Core:
         metrics.build.info({"version": __version__})
         metrics.worker_restarts.labels("core").set(self._restarts)
         self._serving = True
+        gc.collect()
+        gc.freeze()  # what start-up made stays; the collector need not walk it again and again
         log.info("serving", grpc=self._settings.grpc.address, admin=self._settings.admin.http_address, version=__version__)
         if READY_FD in os.environ:
             os.write(int(os.environ[READY_FD]), b"1")
