@@ -5,7 +5,8 @@
     │   ├── InvalidRequest         INVALID_ARGUMENT     names every field that is wrong
     │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with the token
     │   ├── NotGranted             PERMISSION_DENIED    unknown interface and missing grant alike
-    │   └── RateExceeded           RESOURCE_EXHAUSTED   with the time to wait
+    │   ├── RateExceeded           RESOURCE_EXHAUSTED   with the time to wait
+    │   └── OutcomeUnknown         ABORTED              a retry of what must not be done twice
     ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in
     │   ├── ProviderUnavailable    UNAVAILABLE          no connection, connection lost, 5xx
     │   ├── ProviderTimeout        DEADLINE_EXCEEDED    no answer in time
@@ -98,6 +99,16 @@ class RateExceeded(CallerError):
         self.subject = subject
         self.limit = limit
         self.retry_after_s = retry_after_s
+
+
+class OutcomeUnknown(CallerError):
+    """A gRPC library sent a call again whose interface has a side effect; the first attempt may have had it."""
+
+    code = "ABORTED"
+    reason = "OUTCOME_UNKNOWN"
+
+    def __init__(self) -> None:
+        super().__init__("this is a retry of a call with a side effect; find out whether the first attempt was carried out")
 
 
 class ProviderError(BrokerError):

@@ -16,9 +16,10 @@ import structlog
 
 from broker._native.cachekey import NOT_FOUND, Entry, pack_entry
 from broker.cache.freshness import State, bounds, judge
+from broker.cache.refresh import Refreshes
 from broker.cache.store import CacheStore, Tag, Tags
 from broker.config import Config
-from broker.errors import BrokerError, DeadlineExceeded
+from broker.errors import BrokerError, DeadlineExceeded, OutcomeUnknown
 from broker.model.body import body
 from broker.model.call import Answer, Authority, Question, Record, Request, Source
 from broker.model.catalogue import Interface, Provider
@@ -48,7 +49,8 @@ class Exchange:
     wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     mono_s: Callable[[], float] = time.monotonic
     purges: int = 0  # a question asked before a purge must not be answered, or cached, after it
-    refreshing: set[asyncio.Task[None]] = field(default_factory=set)
+    refreshes: Refreshes = field(default_factory=Refreshes)
+    refreshing: set[asyncio.Task[None]] = field(default_factory=set)  # asyncio itself holds tasks only weakly
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,16 @@ async def call(exchange: Exchange, request: Request, token: str, client_timeout_
         BrokerError: any of its kinds; each says whose fault it is and how it is answered.
     """
     weigh(request, exchange.config.limits)
-    snapshot, now_ms = exchange.snapshot, exchange.wall_ms()
+    snapshot, now_ms, purges = exchange.snapshot, exchange.wall_ms(), exchange.purges
     consumer = exchange.identifier.identify(token, snapshot, now_ms / 1000)
     interface = resolve(snapshot, request)
     authority = authorise(snapshot, consumer, interface, request, now_ms)
-    question = canonicalise(interface, request)
+    question = canonicalise(snapshot, interface, request)
+    if interface.side_effect and request.previous_attempts:
+        raise OutcomeUnknown
     exchange.rates.spend(authority.grant, exchange.mono_s())
     asked = _asked(snapshot, question, authority, request)
-    entry = exchange.cache.read(asked.key)
+    entry = exchange.cache.read(asked.key) if interface.freshness.cacheable else None
     state = judge(entry, now_ms, request.max_age_ms) if entry else State.DEAD
     if entry and state is State.FRESH:
         return _cached(asked, entry, now_ms, stale=False)
@@ -86,7 +90,7 @@ async def call(exchange: Exchange, request: Request, token: str, client_timeout_
     try:
         return await _ask_once(exchange, asked, _timeout_s(exchange, interface, client_timeout_s))
     except BrokerError as error:
-        if entry and state is State.STALE_IF_ERROR and error.stale_allowed:
+        if entry and state is State.STALE_IF_ERROR and error.stale_allowed and purges == exchange.purges:
             return _cached(asked, entry, now_ms, stale=True)
         raise
 
@@ -164,7 +168,7 @@ async def _fill(exchange: Exchange, asked: Asked) -> Answer:
 
 async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
     """Ask the provider, with the margin kept back so that its time-out is what the waiters hear of."""
-    began, outcome = exchange.mono_s(), "CANCELLED"
+    began, outcome, purges = exchange.mono_s(), "CANCELLED", exchange.purges
     timeout_s = longest_s - exchange.config.upstream.deadline_margin_ms / 1000
     try:
         record = await exchange.providers.ask(asked.question, asked.provider, timeout_s)
@@ -175,7 +179,15 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
         raise
     finally:
         metrics.upstream_seconds.labels(asked.provider.id, outcome).observe(exchange.mono_s() - began)
+    if record.fields is None and purges == exchange.purges:
+        _forget(exchange, asked.question)
     return record
+
+
+def _forget(exchange: Exchange, question: Question) -> None:
+    """The record is gone: what was cached of it, under whatever mask or encoding, must not outlive it."""
+    while exchange.cache.purge_some(Tag.QUESTION, question.key):
+        pass
 
 
 def _store(exchange: Exchange, asked: Asked, record: Record, encoded: bytes) -> None:
@@ -194,18 +206,24 @@ def _store(exchange: Exchange, asked: Asked, record: Record, encoded: bytes) -> 
 
 def _refresh(exchange: Exchange, asked: Asked) -> None:
     """Ask in the background; the next caller sees the new answer. Asked once however many see the stale one."""
-    task = asyncio.create_task(_refreshed(exchange, asked))
-    exchange.refreshing.add(task)
-    task.add_done_callback(exchange.refreshing.discard)
+    if exchange.refreshes.begin(asked.key, exchange.mono_s()):
+        task = asyncio.create_task(_refreshed(exchange, asked))
+        exchange.refreshing.add(task)
+        task.add_done_callback(exchange.refreshing.discard)
 
 
 async def _refreshed(exchange: Exchange, asked: Asked) -> None:
+    outcome = "INTERNAL"
     try:
         await _ask_once(exchange, asked, _longest_s(exchange, asked.question.interface))
+        outcome = "OK"
     except BrokerError as error:
-        metrics.refreshes.labels(error.reason).inc()
-    else:
-        metrics.refreshes.labels("OK").inc()
+        outcome = error.reason
+    except Exception:
+        log.exception("refresh failed", interface=asked.question.interface.id)
+    finally:
+        exchange.refreshes.ended(asked.key, exchange.mono_s(), ok=outcome == "OK")
+        metrics.refreshes.labels(outcome).inc()
 
 
 async def purge(exchange: Exchange, tag: Tag, names: Iterable[str | bytes]) -> int:

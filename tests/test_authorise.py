@@ -78,7 +78,7 @@ def test_the_mask_holds_what_this_version_answers() -> None:
 
 def test_no_version_means_the_newest_and_a_stated_one_that_one() -> None:
     newer = interface(version=2)
-    snapshot = compile_snapshot(Catalogue(interfaces=(newer, interface())), 1)
+    snapshot = compile_snapshot(Catalogue(providers=(provider("http://x"),), interfaces=(newer, interface())), 1)
     for asked, found in ((0, 2), (1, 1), (2, 2)):
         assert resolve(snapshot, Request(interface=INTERFACE, arguments={}, purpose="p", version=asked)).version == found
     with pytest.raises(NotGranted):

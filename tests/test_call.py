@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -354,3 +356,124 @@ async def test_a_provider_that_moves_is_followed(broker: RunningBroker, register
         await _put(broker, register, providers=(provider(moved.base_url),))
         assert (await _ask(client)).provenance.source == "UPSTREAM"
         assert (register.calls, moved.calls) == (1, 1)
+
+
+async def test_what_was_cached_under_another_definition_is_no_answer(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    await _ask(client)
+    for changed in (
+        interface(freshness={}),
+        interface(side_effect=True, freshness={}),
+        interface(freshness={"cacheable": True, "ttl_s": 599}),
+        interface(operation=msgspec.to_builtins(interface().operation) | {"path": "/person", "service_id": "s_2"}),
+    ):
+        asked = register.calls
+        await broker.put(catalogue(register.base_url, broker.public_key, interfaces=(changed,)))
+        assert (await _ask(client)).provenance.source == "UPSTREAM"
+        assert register.calls == asked + 1
+    async with Register() as moved:
+        moved.add(WHO, "李四")
+        await broker.put(catalogue(moved.base_url, broker.public_key))
+        assert (await _ask(client)).fields["name"] == "李四", "an old server's record is not the new one's"
+
+
+async def test_a_caller_under_a_new_definition_does_not_join_the_old_ones_flight(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    register.delay_s = 0.6
+    before = asyncio.create_task(_ask(client))
+    await asyncio.sleep(0.1)
+    wider = msgspec.to_builtins(interface().answer) | {"address": {"type": "address"}}
+    register.add(WHO, "张三", address="听松路1号")
+    both = (grant(fields=["name", "address"]),)
+    await broker.put(
+        catalogue(register.base_url, broker.public_key, interfaces=(interface(answer=wider, timeout_ms=2001),), grants=both)
+    )
+    assert (await _ask(client)).fields == {"name": "张三", "address": "听松路1号"}
+    assert (await before).found
+
+
+async def test_a_record_that_is_gone_does_not_live_on_in_the_cache(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    freshness = {"cacheable": True, "ttl_s": 1, "stale_while_revalidate_s": 600, "stale_if_error_s": 600, "jitter_ratio": 0.0}
+    await _put(broker, register, interfaces=(interface(freshness=freshness),))
+    await _ask(client)
+    await client.exchange.Call(
+        pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK)
+    )
+    del register.people[WHO]
+    assert not (await _ask(client, max_age_s=0)).found
+    assert not (await _ask(client)).found, "the answer before is not answered again"
+    again = await client.exchange.Call(
+        pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK)
+    )
+    assert again.outcome == pb.OUTCOME_NOT_FOUND, "nor in another encoding"
+
+
+async def test_a_failing_provider_is_not_asked_at_every_stale_answer(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    freshness = {"cacheable": True, "ttl_s": 1, "stale_while_revalidate_s": 600, "jitter_ratio": 0.0}
+    await _put(broker, register, interfaces=(interface(freshness=freshness),))
+    await _ask(client)
+    await asyncio.sleep(1.1)
+    register.behaviour = _failing
+    for _ in range(30):
+        assert (await _ask(client)).provenance.stale
+        await asyncio.sleep(0.005)
+    assert register.calls == 2
+
+
+async def test_what_was_purged_is_not_given_as_stale_by_a_call_under_way(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    freshness = {"cacheable": True, "ttl_s": 1, "stale_if_error_s": 600, "jitter_ratio": 0.0}
+    await _put(broker, register, interfaces=(interface(freshness=freshness),))
+    await _ask(client)
+    await asyncio.sleep(1.1)
+    register.behaviour, register.delay_s = _failing, 0.5
+    under_way = asyncio.create_task(_ask(client))
+    await asyncio.sleep(0.2)
+    assert await broker.purge(subject=WHO) == 1
+    with pytest.raises(ProviderFailed):
+        await under_way
+
+
+async def test_a_retry_of_what_has_a_side_effect_is_refused(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    """The core dies after the provider was asked; the client's library retries, and the broker knows it for a retry."""
+    await _put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
+    register.delay_s = 1.0
+    call = asyncio.create_task(_ask(client))
+    await asyncio.sleep(0.4)
+    assert register.calls == 1
+    os.kill(broker.core_pid(), signal.SIGKILL)
+    with pytest.raises(CallFailed) as refusal:
+        await call
+    assert refusal.value.reason == "OUTCOME_UNKNOWN"
+    assert register.calls == 1
+    await asyncio.to_thread(broker.wait_ready)
+
+
+async def test_a_provider_that_left_the_catalogue_is_let_go(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    await _ask(client)
+    port = int(register.base_url.rpartition(":")[2])
+    assert _connections_to(broker.core_pid(), port) == 1
+    await broker.put(catalogue(register.base_url, broker.public_key, providers=(), interfaces=(), grants=()))
+    for _ in range(100):
+        if not _connections_to(broker.core_pid(), port):
+            break
+        await asyncio.sleep(0.02)
+    assert _connections_to(broker.core_pid(), port) == 0
+
+
+def _connections_to(pid: int, port: int) -> int:
+    """Established connections of a process to a local port, as the kernel has them."""
+    sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(row[3] == "01" and row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets for row in rows)

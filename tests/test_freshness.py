@@ -140,7 +140,12 @@ def test_an_entry_younger_than_a_stated_age_is_judged_as_without(after_ms):
 @pytest.mark.parametrize(("before_ms", "state"), [(1, State.FRESH), (1000, State.FRESH), (1001, State.DEAD)])
 def test_an_entry_from_the_future_is_dead(before_ms, state):
     assert judge(times(), STORED - before_ms, None) is state
-    assert judge(times(), STORED - before_ms, 0) is state
+    assert judge(times(), STORED - before_ms, 1) is state
+
+
+@pytest.mark.parametrize("after_ms", [-1000, -1, 0, 1])
+def test_an_age_of_nothing_is_never_the_cache(after_ms):
+    assert judge(times(), STORED + after_ms, 0) is State.DEAD
 
 
 @given(
@@ -153,4 +158,4 @@ def test_a_stated_age_never_makes_an_entry_better(sizes, now, max_age):
     entry = times(fresh, fresh + revalidate, fresh + error)
     free, bound = judge(entry, STORED + now, None), judge(entry, STORED + now, max_age)
     assert bound in (free, State.DEAD)
-    assert (bound is not free) == (free is not State.DEAD and max_age is not None and now > max_age)
+    assert (bound is not free) == (free is not State.DEAD and max_age is not None and (now > max_age or not max_age))

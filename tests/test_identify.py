@@ -89,6 +89,8 @@ HOSTILE = {
     "not ascii": "令牌.令牌.令牌",
     "alg none": _signed(HEADER.replace(b"EdDSA", b"none"), json.dumps(_claims()).encode()),
     "alg HS256 with the public key": jwt.encode(_claims(), public_half(KEY) * 2, algorithm="HS256", headers={"kid": "k1"}),
+    "typ of another kind": _signed(HEADER.replace(b'"JWT"', b'"logout+jwt"'), json.dumps(_claims()).encode()),
+    "typ missing": _signed(b'{"alg":"EdDSA","kid":"k1"}', json.dumps(_claims()).encode()),
     "kid unknown": _token(key_id="k2"),
     "kid a path": _signed(HEADER.replace(b'"k1"', b'"../../etc/passwd"'), json.dumps(_claims()).encode()),
     "kid missing": _signed(b'{"alg":"EdDSA","typ":"JWT"}', json.dumps(_claims()).encode()),

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from broker.config import Limits
 from broker.errors import InvalidRequest
 from broker.model.call import Encoding, Question, Request
-from broker.model.catalogue import Argument, Interface, SemanticType
+from broker.model.catalogue import Argument, Catalogue, Interface, SemanticType
 from broker.model.question import answer_key, canonicalise, weigh
-from broker.model.snapshot import mask_of
-from tests.support.catalogue import interface
+from broker.model.snapshot import compile_snapshot, mask_of
+from tests.support.catalogue import interface, provider
 from tests.support.people import resident_id
 
 _NAMES = ("a", "ab", "b", "ba", "c")
@@ -30,6 +30,9 @@ def _free(identifier: str, version: int) -> Interface:
 
 
 _INTERFACES = [_free(identifier, version) for identifier in ("a", "aa", "a.a") for version in (1, 11)]
+SNAPSHOT = compile_snapshot(
+    Catalogue(providers=(provider("http://x"),), interfaces=(*_INTERFACES, interface(), _free("i", 1))), 1
+)
 _ASKED = st.tuples(st.sampled_from(_INTERFACES), _ARGUMENTS, _MASKS, st.sampled_from(list(Encoding)))
 
 
@@ -38,7 +41,7 @@ def _request(arguments: dict[str, str]) -> Request:
 
 
 def _question(which: Interface, arguments: dict[str, str]) -> Question:
-    return canonicalise(which, _request(arguments))
+    return canonicalise(SNAPSHOT, which, _request(arguments))
 
 
 @given(_ASKED, _ASKED)
@@ -93,7 +96,7 @@ def test_a_question_says_nothing_of_who_asks_and_an_answer_key_does() -> None:
 
 def test_every_violation_is_named_and_no_value() -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        canonicalise(interface(), _request({"unknown": "secret-1", "Not A Name!": "secret-2"}))
+        canonicalise(SNAPSHOT, interface(), _request({"unknown": "secret-1", "Not A Name!": "secret-2"}))
     found = {violation.field: violation.rule for violation in refusal.value.violations}
     assert found == {
         "arguments": "is not an argument of this interface",

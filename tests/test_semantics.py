@@ -20,6 +20,8 @@ READ_AS = [
     ("resident_id", f"  {ID} ", ID),
     ("resident_id", "".join(chr(ord(c) + 0xFEE0) for c in ID), ID),
     ("resident_id", ID_X.lower(), ID_X),
+    ("person_name", "张\u2003三", "张三"),
+    ("text", "a\u2009b\u205fc", "a b c"),
     ("uscc", USCC.lower(), USCC),
     ("uscc", f"{USCC[:8]}-{USCC[8:]}", USCC),
     ("person_name", " 张 三 ", "张三"),
@@ -57,6 +59,8 @@ REFUSED = [
     ("text", "a\x00b", "control"),
     ("text", "a\u202eb", "invisible"),
     ("text", "\u200b", "invisible"),
+    ("text", "\u3164", "invisible"),
+    ("person_name", "张\u2800三", "invisible"),
     ("person_name", " ", "empty"),
     ("text", "\ud800", "control"),
 ]
@@ -79,6 +83,12 @@ def test_a_birth_date_that_does_not_exist_is_refused() -> None:
     digits = "99010119800230001"
     with pytest.raises(NotCanonical, match="birth date"):
         canonical(SemanticType.RESIDENT_ID, digits + mod_11_2.calc_check_digit(digits))
+
+
+@pytest.mark.parametrize("birth", ["00010101", "18591231", "22000101", "99991231"])
+def test_a_birth_year_of_nobody_is_refused(birth: str) -> None:
+    with pytest.raises(NotCanonical, match="birth year"):
+        canonical(SemanticType.RESIDENT_ID, resident_id(1, birth))
 
 
 @pytest.mark.parametrize(("serial", "century"), [(1, "19"), (995, "19"), (996, "18"), (999, "18")])

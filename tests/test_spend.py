@@ -47,6 +47,15 @@ def test_never_more_than_burst_and_rate_allow(rate: float, burst: int, pauses: l
         assert allowed <= burst + rate * (now - start) + 1e-6
 
 
+def test_a_raised_rate_holds_from_the_next_call_on() -> None:
+    rates = Rates()
+    assert _allowed(rates, grant(rate_per_second=0.001, burst=2), 0.0)
+    assert _allowed(rates, grant(rate_per_second=0.001, burst=2), 0.0)
+    assert not _allowed(rates, grant(rate_per_second=0.001, burst=2), 0.1)
+    faster = grant(rate_per_second=1000.0, burst=2)
+    assert _allowed(rates, faster, 0.2)
+
+
 def test_grants_do_not_share_and_gone_ones_are_forgotten() -> None:
     rates = Rates()
     one, other = grant(id="one", rate_per_second=1.0, burst=1), grant(id="other", rate_per_second=1.0, burst=1)

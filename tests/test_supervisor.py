@@ -44,9 +44,7 @@ def _run(broker: RunningBroker, *arguments: str, **environment: str) -> subproce
     )
 
 
-async def test_a_killed_core_is_back_with_a_warm_cache_under_load(
-    own: RunningBroker, register: Register
-) -> None:
+async def test_a_killed_core_is_back_with_a_warm_cache_under_load(own: RunningBroker, register: Register) -> None:
     names = {resident_id(n): f"人{n}" for n in range(50)}
     for who, name in names.items():
         register.add(who, name)

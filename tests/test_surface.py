@@ -116,10 +116,14 @@ async def test_an_unknown_method_is_unimplemented_and_counted_as_other(broker: R
     assert counted in broker.metrics()
 
 
-async def test_an_undecodable_message_does_not_hurt(broker: RunningBroker, public: grpc.aio.Channel) -> None:
-    for body in (b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"):
-        with pytest.raises(grpc.aio.AioRpcError):
+async def test_an_undecodable_message_is_an_invalid_request(broker: RunningBroker, public: grpc.aio.Channel) -> None:
+    for body in (b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x00", b"\x0b"):
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
             await public.unary_unary("/broker.v1.ExchangeService/Call")(body)
+        failure = decode(refusal.value)
+        assert (failure.code.name, failure.origin) == ("INVALID_ARGUMENT", "CLIENT")
+        assert failure.violations == {"message": "is not a broker.v1.CallRequest"}
+    assert 'grpc_code="INVALID_ARGUMENT",grpc_method="Call"' in broker.metrics()
     assert "Traceback" not in broker.log_file.read_text()
 
 

@@ -34,7 +34,7 @@ def interface(operation: Operation | None = None, answer: Any = SCHEMA, **settin
 
 def question(of: Interface | None = None, /, **arguments: str) -> Question:
     given = arguments or {"resident_id": PERSON}
-    return Question(interface=of or interface(), arguments=tuple(sorted(given.items())), key=b"k" * 32)
+    return Question(interface=of or interface(), arguments=tuple(sorted(given.items())), key=b"k" * 32, definition=b"d" * 16)
 
 
 def provider(endpoint: Endpoint) -> Provider:

@@ -77,12 +77,12 @@ def judge(times: Times, now_ms: int, max_age_ms: int | None) -> State:
     """Say what may be done with an entry. The first line that holds decides.
 
     A consumer who states `max_age_ms` gets no older answer at all, not even when the provider fails; a younger one is judged
-    as for anyone else.
+    as for anyone else. 0 means not from the cache, however young.
     """
     age_ms = now_ms - times.stored_at
     if age_ms < -CLOCK_TOLERANCE_MS:
         return State.DEAD
-    if max_age_ms is not None and age_ms > max_age_ms:
+    if max_age_ms is not None and (age_ms > max_age_ms or not max_age_ms):
         return State.DEAD
     if now_ms < times.fresh_until:
         return State.FRESH

@@ -1,6 +1,8 @@
 """Channels as a consumer should open them: keepalive, retries of what never reached a broker, a token on every call.
 
-Retries are gRPC's own (gRFC A6): only UNAVAILABLE, and not where the broker pushes back because it has asked the provider.
+Retries are gRPC's own (gRFC A6): only UNAVAILABLE, and not where the broker pushes back because it has asked the provider. A
+connection may be lost after the provider was asked; for interfaces with a side effect the broker refuses the retry (ABORTED,
+OUTCOME_UNKNOWN), which gRPC marks as one.
 """
 
 from __future__ import annotations

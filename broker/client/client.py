@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 
 from broker.client.answer import Answer, from_message
 from broker.client.channel import Tokens, aio_channel, channel
@@ -23,7 +23,7 @@ def _request(
 ) -> pb.CallRequest:
     request = pb.CallRequest(interface=interface, arguments=arguments, purpose=purpose, **context)
     if max_age_s is not None:
-        request.max_age.CopyFrom(Duration(seconds=int(max_age_s), nanos=int(max_age_s % 1 * 1e9)))
+        request.max_age.FromTimedelta(dt.timedelta(seconds=max_age_s))
     return request
 
 

@@ -39,6 +39,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     operator: str = ""
     case_id: str = ""
     max_age_ms: int | None = None  # None: what the interface allows
+    previous_attempts: int = 0  # how often the consumer's gRPC library has sent this call before
     encoding: Encoding = Encoding.JSON
 
 
@@ -46,6 +47,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """One canonical question to one interface. Equal questions have equal keys, different ones never."""
 
     interface: Interface
+    definition: bytes  # 16 bytes that stand for the interface and its provider as they are defined now
     arguments: tuple[tuple[str, str], ...]  # canonical, sorted by name
     key: bytes  # 32 bytes; says nothing of who asks or what they may see
 

@@ -15,6 +15,7 @@ from broker.errors import InvalidRequest, Violation
 from broker.model.call import Encoding, Question, Request
 from broker.model.catalogue import Argument, Interface
 from broker.model.semantics import NotCanonical, canonical
+from broker.model.snapshot import Snapshot
 
 _FIELD_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _CONTEXT_FIELDS = ("interface", "purpose", "matter", "operator", "case_id")
@@ -50,7 +51,7 @@ def _weight_violations(request: Request, limits: Limits) -> Iterator[Violation]:
             yield Violation(_path(name), f"must not be longer than {limits.max_argument_bytes} bytes")
 
 
-def canonicalise(interface: Interface, request: Request) -> Question:
+def canonicalise(snapshot: Snapshot, interface: Interface, request: Request) -> Question:
     """Return the question that a request means.
 
     Raises:
@@ -67,7 +68,7 @@ def canonicalise(interface: Interface, request: Request) -> Question:
             canonical_arguments += [(name, text)] if text else []
     if violations:
         raise InvalidRequest(*violations)
-    return _question(interface, tuple(canonical_arguments))
+    return _question(interface, snapshot.definitions[interface.id, interface.version], tuple(canonical_arguments))
 
 
 def _unknown(interface: Interface, request: Request) -> Iterable[str]:
@@ -84,15 +85,15 @@ def _canonical_argument(argument: Argument, text: str) -> str:
     return canonical(argument.type, text)
 
 
-def _question(interface: Interface, arguments: tuple[tuple[str, str], ...]) -> Question:
-    key = cache_key(interface.id, interface.version, 0, b"", arguments)
-    return Question(interface=interface, arguments=arguments, key=key)
+def _question(interface: Interface, definition: bytes, arguments: tuple[tuple[str, str], ...]) -> Question:
+    key = cache_key(interface.id, interface.version, 0, definition, arguments)
+    return Question(interface=interface, definition=definition, arguments=arguments, key=key)
 
 
 def answer_key(question: Question, encoding: Encoding, mask: bytes) -> bytes:
     """Return the key of one answer to a question: what was granted and how it is encoded are part of it."""
     interface = question.interface
-    return cache_key(interface.id, interface.version, encoding, mask, question.arguments)
+    return cache_key(interface.id, interface.version, encoding, question.definition + mask, question.arguments)
 
 
 def _path(name: str) -> str:

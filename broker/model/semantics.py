@@ -21,13 +21,18 @@ from stdnum.iso7064 import mod_11_2
 
 from broker.model.catalogue import SemanticType
 
-# Full-width ASCII (U+FF01–FF5E) and the ideographic space; not NFKC, which would also merge forms that differ in meaning.
-_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x00A0: 0x20}
+# Full-width ASCII (U+FF01–FF5E); not NFKC, which would also merge forms that differ in meaning.
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_SPACES = {ord(char): 0x20 for char in map(chr, range(0x10000)) if unicodedata.category(char) == "Zs"} | {0x09: 0x20}
+_FOLDED = _HALF_WIDTH | _SPACES
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols by category, nothing to the eye
+_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 # Dots that are typed for the one between the parts of a transliterated name.
 _MIDDLE_DOTS = dict.fromkeys(map(ord, "•‧∙⋅・･●．."), "·")
 _DATE = re.compile(r"([0-9]{4})(?:[-/.年]([0-9]{1,2})[-/.月]([0-9]{1,2})日?|([0-9]{2})([0-9]{2}))")
 _IDEOGRAPH = r"\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACE_BY_IDEOGRAPH = re.compile(rf"(?<=[{_IDEOGRAPH}·]) | (?=[{_IDEOGRAPH}·])")
+_BIRTH_YEARS = range(1860, 2200)
 _LAST_CENTENARIAN_SERIAL = 996  # serials 996–999 of 15-digit numbers were kept for people born in the 1800s
 
 
@@ -60,9 +65,9 @@ def _fold(text: str) -> str:
     """Half width, NFC, single spaces, none at the ends; control and invisible characters are refused, not dropped."""
     if text.isascii() and text.isprintable():  # most identifiers: only their spaces can be wrong
         return " ".join(text.split())
-    folded = unicodedata.normalize("NFC", text.translate(_HALF_WIDTH))
-    folded = re.sub(r"[ \t]+", " ", folded).strip(" ")
-    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in folded):
+    folded = unicodedata.normalize("NFC", text.translate(_FOLDED))
+    folded = re.sub(" +", " ", folded).strip(" ")
+    if any(unicodedata.category(char) in _INVISIBLE or char in _BLANKS for char in folded):
         raise NotCanonical("must not contain control or invisible characters")
     return folded
 
@@ -86,7 +91,9 @@ def _resident_id(text: str) -> str:
         raise NotCanonical("must be a resident id of 18 (or 15) characters")
     if not mod_11_2.is_valid(digits):
         raise NotCanonical("the check character of the resident id is wrong")
-    _calendar_date(digits[6:10], digits[10:12], digits[12:14], "the birth date in the resident id does not exist")
+    born = _calendar_date(digits[6:10], digits[10:12], digits[12:14], "the birth date in the resident id does not exist")
+    if born.year not in _BIRTH_YEARS:
+        raise NotCanonical("the birth year in the resident id is not one of people alive since 1984")
     return digits
 
 

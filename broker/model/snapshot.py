@@ -35,28 +35,32 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes  # SHA-256 of the catalogue it was compiled from
     providers: Mapping[str, Provider]
     interfaces: Mapping[tuple[str, int], Interface]  # each under its version, the newest also under CURRENT
+    definitions: Mapping[tuple[str, int], bytes]  # by interface and version: 16 bytes that stand for it and its provider
     consumers: Mapping[str, Consumer]
     public_keys: Mapping[tuple[str, str], str]  # (consumer, key id) -> base64
     terms: Mapping[tuple[str, str, int], tuple[Term, ...]]  # (consumer, interface, version), in order of grant id
     grants: int
 
 
-EMPTY = Snapshot(version=0, digest=b"", providers={}, interfaces={}, consumers={}, public_keys={}, terms={}, grants=0)
-
-
 def compile_snapshot(catalogue: Catalogue, version: int) -> Snapshot:
     """Compile a valid catalogue (see `policy/validate.py`) into a snapshot."""
-    interfaces = _by_version(catalogue.interfaces)
+    providers = {provider.id: provider for provider in catalogue.providers}
     return Snapshot(
         version=version,
         digest=hashlib.sha256(msgspec.msgpack.encode(catalogue, order="deterministic")).digest(),
-        providers={provider.id: provider for provider in catalogue.providers},
-        interfaces=interfaces,
+        providers=providers,
+        interfaces=_by_version(catalogue.interfaces),
+        definitions={(i.id, i.version): _definition(i, providers[i.provider]) for i in catalogue.interfaces},
         consumers={consumer.id: consumer for consumer in catalogue.consumers},
         public_keys={(c.id, key.id): key.public_key for c in catalogue.consumers for key in c.keys},
         terms=_terms(catalogue.grants, catalogue.interfaces),
         grants=len(catalogue.grants),
     )
+
+
+def _definition(interface: Interface, provider: Provider) -> bytes:
+    """What was fetched under one definition is no answer under another: another source, other fields, another freshness."""
+    return hashlib.sha256(msgspec.msgpack.encode((interface, provider), order="deterministic")).digest()[:16]
 
 
 def _by_version(interfaces: tuple[Interface, ...]) -> dict[tuple[str, int], Interface]:
@@ -96,3 +100,6 @@ def _milliseconds(moment: datetime) -> int:
 def mask_of(fields: tuple[str, ...]) -> bytes:
     """Return 16 bytes that stand for a set of field names (names hold no NUL, so joining by it is unambiguous)."""
     return hashlib.sha256("\0".join(fields).encode()).digest()[:16]
+
+
+EMPTY = compile_snapshot(Catalogue(), 0)

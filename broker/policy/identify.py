@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import jwt
 import msgspec
@@ -44,7 +44,7 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alg: str
     kid: str
-    typ: str = "JWT"
+    typ: Literal["JWT"]
 
 
 class _Verified(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ class Rates:
     """When each grant's allowance is whole again, in monotonic seconds."""
 
     def __init__(self) -> None:
-        self._whole_at: dict[str, float] = {}
+        self._whole_at: dict[tuple[str, float, int], float] = {}
 
     def spend(self, grant: Grant, now_s: float) -> None:
         """Take one call off the grant's allowance.
@@ -23,12 +23,14 @@ class Rates:
             RateExceeded: the allowance is used up; carries the time until one more call is allowed.
         """
         interval = 1.0 / grant.rate_per_second
-        whole_at = max(self._whole_at.get(grant.id, now_s), now_s) + interval
+        # The terms are part of the key: what was spent at a slower rate must not outlast it.
+        terms = (grant.id, grant.rate_per_second, grant.burst)
+        whole_at = max(self._whole_at.get(terms, now_s), now_s) + interval
         wait = whole_at - now_s - grant.burst * interval
         if wait > 1e-9:
             raise RateExceeded(grant.consumer, "rate_per_second", wait)
-        self._whole_at[grant.id] = whole_at
+        self._whole_at[terms] = whole_at
 
     def forget_except(self, grants: set[str]) -> None:
         """Drop what belongs to grants that no longer exist."""
-        self._whole_at = {grant: at for grant, at in self._whole_at.items() if grant in grants}
+        self._whole_at = {terms: at for terms, at in self._whole_at.items() if terms[0] in grants}

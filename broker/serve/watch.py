@@ -54,5 +54,6 @@ class SnapshotWatch:
     def _swap(self, snapshot: Snapshot) -> None:
         self._exchange.snapshot = snapshot
         self._exchange.rates.forget_except({t.authority.grant.id for terms in snapshot.terms.values() for t in terms})
+        self._exchange.providers.retire_except(snapshot.providers)
         metrics.snapshot_version.set(snapshot.version)
         log.info("snapshot in force", version=snapshot.version, grants=snapshot.grants)

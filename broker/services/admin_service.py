@@ -56,11 +56,12 @@ class AdminService:
         return Tag.PROVIDER, [message.provider]
 
     def _question_key(self, question: pb.CacheQuestion) -> bytes:
-        interface = self._broker.snapshot.interfaces.get((question.interface, question.version))
+        snapshot = self._broker.snapshot
+        interface = snapshot.interfaces.get((question.interface, question.version))
         if interface is None:
             raise InvalidRequest(Violation("question.interface", "is not in the catalogue"))
         request = Request(interface=interface.id, arguments=question.arguments, purpose="")
-        return canonicalise(interface, request).key
+        return canonicalise(snapshot, interface, request).key
 
     async def Drain(self, message: pb.DrainRequest, _context: grpc.aio.ServicerContext[Any, Any]) -> pb.DrainResponse:
         """Take the broker out of service without ending the process."""

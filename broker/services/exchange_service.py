@@ -31,7 +31,8 @@ class ExchangeService:
     async def Call(self, message: pb.CallRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Answer one question; see `broker/exchange.py`."""
         try:
-            answer = await exchange.call(self._broker, _request(message), token(context), context.time_remaining())
+            request = _request(message, previous_attempts(context))
+            answer = await exchange.call(self._broker, request, token(context), context.time_remaining())
         except BrokerError as error:
             self._count_failure(message, error)
             raise
@@ -55,14 +56,24 @@ def _count(answer: Answer) -> None:
 
 def token(context: grpc.aio.ServicerContext[Any, Any]) -> str:
     """Return the application token of a call, or "" if there is not exactly one."""
-    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
-    found = [value for name, value in metadata if name == "authorization"]
+    found = _values(context, "authorization")
     if len(found) != 1 or not isinstance(found[0], str) or found[0][: len(_BEARER)].lower() != _BEARER:
         return ""
     return found[0][len(_BEARER) :]
 
 
-def _request(message: pb.CallRequest) -> Request:
+def previous_attempts(context: grpc.aio.ServicerContext[Any, Any]) -> int:
+    """Return how often the caller's library says it has sent this call before (gRFC A6)."""
+    said = _values(context, "grpc-previous-rpc-attempts")
+    return 1 if said and said != ["0"] else 0  # whatever it says, it is not the first
+
+
+def _values(context: grpc.aio.ServicerContext[Any, Any], key: str) -> list[str | bytes]:
+    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
+    return [value for name, value in metadata if name == key]
+
+
+def _request(message: pb.CallRequest, attempts: int) -> Request:
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise InvalidRequest(Violation("encoding", "must be ENCODING_JSON or ENCODING_MSGPACK"))
@@ -76,6 +87,7 @@ def _request(message: pb.CallRequest) -> Request:
         case_id=message.case_id,
         max_age_ms=_max_age_ms(message),
         encoding=encoding,
+        previous_attempts=attempts,
     )
 
 

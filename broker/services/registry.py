@@ -7,16 +7,18 @@ one method.
 
 from __future__ import annotations
 
+import functools
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
 
-from broker.errors import BrokerError, NotAvailable, StartupError
+from broker.errors import BrokerError, InvalidRequest, NotAvailable, StartupError, Violation
 from broker.services.status import to_status
 
 log = structlog.get_logger("services")
@@ -46,12 +48,22 @@ def add(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -
 
 def _handler(method: MethodDescriptor, behaviour: Any) -> Handler:
     make = _MAKERS[bool(method.client_streaming), bool(method.server_streaming)]
-    request = message_factory.GetMessageClass(method.input_type)
-    return make(
-        _answered(behaviour or _not_available(method)),
-        request_deserializer=request.FromString,
-        response_serializer=_to_wire,
-    )
+    # Decoded in here, not by gRPC, whose answer to a message that cannot be decoded has neither a reason nor an origin.
+    decode = _one if not method.client_streaming else _many
+    request = functools.partial(decode, message_factory.GetMessageClass(method.input_type))
+    return make(_answered(behaviour or _not_available(method), request), response_serializer=_to_wire)
+
+
+def _one(kind: type[Message], data: bytes) -> Message:
+    try:
+        return kind.FromString(data)
+    except DecodeError:
+        raise InvalidRequest(Violation("message", f"is not a {kind.DESCRIPTOR.full_name}")) from None
+
+
+async def _many(kind: type[Message], stream: AsyncIterator[bytes]) -> AsyncIterator[Message]:
+    async for data in stream:
+        yield _one(kind, data)
 
 
 def _not_available(method: MethodDescriptor) -> Any:
@@ -61,13 +73,13 @@ def _not_available(method: MethodDescriptor) -> Any:
     return refuse
 
 
-def _answered(behaviour: Any) -> Any:
+def _answered(behaviour: Any, decode: Callable[[Any], Any]) -> Any:
     """Turn what a method raises into a status; only what we did not foresee is logged with its traceback."""
 
     async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         failure: BrokerError
         try:
-            return await behaviour(request, context)
+            return await behaviour(decode(request), context)
         except StartupError as error:  # a secret file that has gone: its path is no business of the caller's
             failure, request_id = InternalError(), secrets.token_hex(8)
             log.error("internal error", request_id=request_id, error=str(error))

@@ -11,6 +11,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -78,6 +79,8 @@ def _number(kind: SemanticType, value: float | str) -> int | float:
     if isinstance(value, str):
         plain = canonical(kind, value)
         value = float(plain) if "." in plain else int(plain)
+        if Decimal(repr(value)) != Decimal(plain):
+            raise NotCanonical("has more digits than a number can carry")
     if not (_SMALLEST <= value <= _LARGEST if isinstance(value, int) else math.isfinite(value)):
         raise NotCanonical("must be a finite number of at most 64 bits")
     return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from broker.config import Config
@@ -81,6 +81,11 @@ class Providers:
             values = await connector.ask(question, timeout_s)
         fields = None if values is None else check_answer(question, values, provider.id)
         return Record(fields=fields, fetched_at_ms=self._wall_ms())
+
+    def retire_except(self, providers: Collection[str]) -> None:
+        """Let go of providers that are no longer in the catalogue: their connections, pools and secrets."""
+        for gone in self._held.keys() - set(providers):
+            self._retire(self._held.pop(gone))
 
     async def close(self) -> None:
         """Close every connector; calls under way end as if their provider were gone."""
