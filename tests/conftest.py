@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from broker.client import AsyncClient
+from tests.support.calling import WHO, put
 from tests.support.provider import Register
 from tests.support.running import RunningBroker
 
@@ -23,3 +25,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
 async def register() -> AsyncIterator[Register]:
     async with Register() as register:
         yield register
+
+
+@pytest.fixture
+async def client(broker: RunningBroker, register: Register) -> AsyncIterator[AsyncClient]:
+    """A client of a broker whose cache is empty and whose catalogue is the plain one around the register."""
+    register.add(WHO, "张三", ZT="正常")
+    await put(broker, register)
+    async with broker.client() as client:
+        yield client

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -15,38 +14,17 @@ import pytest
 from aiohttp import web
 
 from broker.client import AsyncClient, CallFailed, InvalidArguments, NotGranted, OverRate, ProviderFailed, TokenRefused, decode
-from broker.client.credentials import TokenSource, generate_key
+from broker.client.credentials import generate_key
 from broker.v1 import exchange_pb2 as pb
-from tests.support.catalogue import INTERFACE, PURPOSE, catalogue, consumer, grant, interface, provider
+from tests.support.calling import NOBODY, WHO, ask, put
+from tests.support.catalogue import INTERFACE, PURPOSE, grant, interface
 from tests.support.people import resident_id
 from tests.support.provider import Register
 from tests.support.running import RunningBroker
 
-WHO = resident_id(1)
-NOBODY = resident_id(999)
-
-
-@pytest.fixture
-async def client(broker: RunningBroker, register: Register) -> AsyncIterator[AsyncClient]:
-    """A client of a broker whose cache is empty and whose catalogue is the plain one."""
-    register.add(WHO, "张三", ZT="正常")
-    await _put(broker, register)
-    async with broker.client() as client:
-        yield client
-
-
-async def _put(broker: RunningBroker, register: Register, **parts: object) -> None:
-    """Apply a catalogue; each test's register has a port of its own, so every provider is new to the broker."""
-    await broker.put(catalogue(register.base_url, broker.public_key, **parts))
-    await broker.purge(all=True)
-
-
-async def _ask(client: AsyncClient, who: str = WHO, **changes: object):
-    return await client.call(INTERFACE, {"resident_id": who}, **({"purpose": PURPOSE} | changes))
-
 
 async def test_first_from_the_provider_then_from_the_cache(client: AsyncClient, register: Register) -> None:
-    first, second = await _ask(client), await _ask(client)
+    first, second = await ask(client), await ask(client)
     assert first.fields == second.fields == {"name": "张三", "birth_date": "1980-01-01", "status": "正常"}
     assert (first.provenance.source, second.provenance.source) == ("UPSTREAM", "CACHE")
     assert register.calls == 1
@@ -64,14 +42,14 @@ async def test_the_digest_is_that_of_the_payload(client: AsyncClient) -> None:
 
 
 async def test_the_same_question_written_differently_is_a_hit(client: AsyncClient, register: Register) -> None:
-    await _ask(client)
+    await ask(client)
     wide = "".join(chr(ord(char) + 0xFEE0) for char in WHO)
-    assert (await _ask(client, f" {wide} ")).provenance.source == "CACHE"
+    assert (await ask(client, f" {wide} ")).provenance.source == "CACHE"
     assert register.calls == 1
 
 
 async def test_no_record_is_an_answer_and_cached(client: AsyncClient, register: Register) -> None:
-    answers = [await _ask(client, NOBODY) for _ in range(2)]
+    answers = [await ask(client, NOBODY) for _ in range(2)]
     assert [answer.found for answer in answers] == [False, False]
     assert [answer.provenance.source for answer in answers] == ["UPSTREAM", "CACHE"]
     assert answers[0].fields == {}
@@ -81,55 +59,14 @@ async def test_no_record_is_an_answer_and_cached(client: AsyncClient, register: 
 async def test_msgpack_holds_the_same_fields(client: AsyncClient) -> None:
     request = pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK)
     message = await client.exchange.Call(request)
-    assert msgspec.msgpack.decode(message.payload) == (await _ask(client)).fields
-
-
-async def test_max_age_is_obeyed(client: AsyncClient, register: Register) -> None:
-    await _ask(client)
-    await asyncio.sleep(0.05)
-    assert (await _ask(client, max_age_s=60)).provenance.source == "CACHE"
-    assert (await _ask(client, max_age_s=0)).provenance.source == "UPSTREAM"
-    assert register.calls == 2
-
-
-async def test_two_masks_never_share_an_answer_but_share_the_question(
-    broker: RunningBroker, register: Register, client: AsyncClient, tmp_path: Path
-) -> None:
-    key = tmp_path / "notary.key"
-    notary = consumer(generate_key(key), id="notary")
-    both = (grant(), grant(id="g2", consumer="notary", fields=["status"]))
-    await _put(broker, register, consumers=(consumer(broker.public_key), notary), grants=both)
-    register.delay_s = 0.2
-    async with AsyncClient(broker.target, TokenSource("notary", key)) as narrow:
-        wide, masked = await asyncio.gather(_ask(client), _ask(narrow))
-        assert set(wide.fields) == {"name", "birth_date", "status"}
-        assert masked.fields == {"status": "正常"}
-        assert register.calls == 1, "one question to the provider for both"
-        assert (await _ask(narrow)).fields == {"status": "正常"}
-        assert (await _ask(client)).fields == wide.fields
-    assert register.calls == 1
-
-
-async def test_narrowing_a_grant_reaches_what_is_cached(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
-    await _ask(client)
-    await broker.put(catalogue(register.base_url, broker.public_key, grants=(grant(fields=["status"]),)))
-    assert (await _ask(client)).fields == {"status": "正常"}
-
-
-async def test_a_grant_taken_away_reaches_what_is_cached(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    await _ask(client)
-    await broker.put(catalogue(register.base_url, broker.public_key, grants=()))
-    with pytest.raises(NotGranted):
-        await _ask(client)
+    assert msgspec.msgpack.decode(message.payload) == (await ask(client)).fields
 
 
 async def test_unknown_and_not_granted_are_refused_alike(
     broker: RunningBroker, register: Register, client: AsyncClient
 ) -> None:
     other = interface(id="national.person.other")
-    await _put(broker, register, interfaces=(interface(), other))
+    await put(broker, register, interfaces=(interface(), other))
     refusals = []
     for name in ("national.person.other", "national.person.unknown"):
         with pytest.raises(NotGranted) as refusal:
@@ -140,14 +77,14 @@ async def test_unknown_and_not_granted_are_refused_alike(
 
 
 async def test_over_the_rate_says_when(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
-    await _put(broker, register, grants=(grant(rate_per_second=2.0, burst=3),))
-    answered = [await _ask(client) for _ in range(3)]
+    await put(broker, register, grants=(grant(rate_per_second=2.0, burst=3),))
+    answered = [await ask(client) for _ in range(3)]
     assert len(answered) == 3
     with pytest.raises(OverRate) as refusal:
-        await _ask(client)
+        await ask(client)
     assert 0 < refusal.value.retry_after_s <= 0.5
     await asyncio.sleep(refusal.value.retry_after_s)
-    assert (await _ask(client)).found
+    assert (await ask(client)).found
 
 
 @pytest.mark.parametrize(
@@ -175,7 +112,7 @@ async def test_bad_arguments_name_the_field_never_the_value(
 async def test_a_message_too_large_is_refused_and_the_connection_lives(client: AsyncClient) -> None:
     with pytest.raises(OverRate):  # RESOURCE_EXHAUSTED, as gRPC says it
         await client.call(INTERFACE, {"resident_id": "9" * (2 << 20)}, purpose=PURPOSE)
-    assert (await _ask(client)).found
+    assert (await ask(client)).found
 
 
 @pytest.mark.parametrize("metadata", [(), (("authorization", "Bearer x.y.z"),), (("authorization", "Basic eDp5"),)])
@@ -193,21 +130,21 @@ async def test_a_foreign_key_is_refused(broker: RunningBroker, client: AsyncClie
     generate_key(tmp_path / "foreign.key")
     async with broker.client(key_file=tmp_path / "foreign.key") as foreign:
         with pytest.raises(TokenRefused):
-            await _ask(foreign)
+            await ask(foreign)
 
 
 async def test_a_thousand_callers_of_one_cold_key_are_one_question(client: AsyncClient, register: Register) -> None:
     register.delay_s = 0.5
-    answers = await asyncio.gather(*(_ask(client) for _ in range(1000)))
+    answers = await asyncio.gather(*(ask(client) for _ in range(1000)))
     assert register.calls == 1
     assert {answer.fields["name"] for answer in answers} == {"张三"}
 
 
 async def test_a_leader_that_leaves_does_not_cancel_the_rest(client: AsyncClient, register: Register) -> None:
     register.delay_s = 0.4
-    leader = asyncio.create_task(_ask(client))
+    leader = asyncio.create_task(ask(client))
     await asyncio.sleep(0.1)
-    followers = [asyncio.create_task(_ask(client)) for _ in range(20)]
+    followers = [asyncio.create_task(ask(client)) for _ in range(20)]
     await asyncio.sleep(0.1)
     leader.cancel()
     answers = await asyncio.gather(*followers)
@@ -217,9 +154,9 @@ async def test_a_leader_that_leaves_does_not_cancel_the_rest(client: AsyncClient
 
 async def test_a_leader_in_a_hurry_does_not_hurry_the_rest(client: AsyncClient, register: Register) -> None:
     register.delay_s = 0.4
-    hasty = asyncio.create_task(_ask(client, timeout_s=0.15))
+    hasty = asyncio.create_task(ask(client, timeout_s=0.15))
     await asyncio.sleep(0.02)
-    patient = asyncio.create_task(_ask(client, timeout_s=3))
+    patient = asyncio.create_task(ask(client, timeout_s=3))
     with pytest.raises(CallFailed) as refusal:
         await hasty
     assert refusal.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -228,15 +165,15 @@ async def test_a_leader_in_a_hurry_does_not_hurry_the_rest(client: AsyncClient, 
 
 
 async def test_the_interface_bounds_the_wait(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
-    await _put(broker, register, interfaces=(interface(timeout_ms=200),))
+    await put(broker, register, interfaces=(interface(timeout_ms=200),))
     register.delay_s = 1.0
     began = asyncio.get_running_loop().time()
     with pytest.raises(CallFailed) as refusal:
-        await _ask(client, timeout_s=5)
+        await ask(client, timeout_s=5)
     assert asyncio.get_running_loop().time() - began < 0.9
     assert refusal.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     register.delay_s = 0.0
-    assert (await _ask(client)).provenance.source == "UPSTREAM", "nothing was cached"
+    assert (await ask(client)).provenance.source == "UPSTREAM", "nothing was cached"
 
 
 async def _nonsense(_register: Register, _who: str) -> web.Response:
@@ -279,175 +216,29 @@ async def test_what_a_provider_gets_wrong_is_its_error_and_never_cached(
 ) -> None:
     register.behaviour = behaviour  # type: ignore[assignment]
     with pytest.raises(ProviderFailed) as refusal:
-        await _ask(client)
+        await ask(client)
     assert (refusal.value.code.name, refusal.value.reason, refusal.value.origin) == (code, reason, "UPSTREAM")
     assert "张三" not in str(refusal.value)
     assert register.calls == 1, "the client's retry policy does not multiply the load"
     register.behaviour = None
-    answer = await _ask(client)
+    answer = await ask(client)
     assert (answer.provenance.source, answer.fields["name"]) == ("UPSTREAM", "张三")
 
 
-async def test_down_and_known_is_answered_stale_and_marked(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    freshness = {"cacheable": True, "ttl_s": 1, "stale_if_error_s": 60, "jitter_ratio": 0.0}
-    await _put(broker, register, interfaces=(interface(freshness=freshness),))
-    await _ask(client)
-    await register.down()
-    await asyncio.sleep(1.1)
-    stale = await _ask(client)
-    assert (stale.provenance.source, stale.provenance.stale, stale.fields["name"]) == ("CACHE", True, "张三")
-    assert stale.provenance.age_s >= 1
-    with pytest.raises(ProviderFailed):
-        await _ask(client, resident_id(5))
-    with pytest.raises(ProviderFailed):
-        await _ask(client, max_age_s=1)
-
-
-async def test_stale_while_revalidate_refreshes_behind_the_caller(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    freshness = {"cacheable": True, "ttl_s": 1, "stale_while_revalidate_s": 60, "jitter_ratio": 0.0}
-    await _put(broker, register, interfaces=(interface(freshness=freshness),))
-    await _ask(client)
-    register.add(WHO, "张三丰")
-    await asyncio.sleep(1.1)
-    register.delay_s = 0.1
-    stale = await asyncio.gather(*(_ask(client) for _ in range(20)))
-    assert all(answer.provenance.stale and answer.fields["name"] == "张三" for answer in stale)
-    await asyncio.sleep(0.3)
-    renewed = await _ask(client)
-    assert (renewed.fields["name"], renewed.provenance.stale) == ("张三丰", False)
-    assert register.calls == 2, "asked again once, however many saw the stale answer"
-
-
-async def test_not_cacheable_means_asked_every_time(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
-    await _put(broker, register, interfaces=(interface(freshness={}),))
-    assert [(await _ask(client)).provenance.source for _ in range(3)] == ["UPSTREAM"] * 3
-    assert register.calls == 3
-
-
 async def test_side_effects_are_never_shared(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
-    await _put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
+    await put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
     register.delay_s = 0.1
-    await asyncio.gather(*(_ask(client) for _ in range(5)))
+    await asyncio.gather(*(ask(client) for _ in range(5)))
     assert register.calls == 5
-
-
-async def test_an_answer_on_its_way_is_not_cached_across_a_purge(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    register.delay_s = 1.5
-    before = asyncio.create_task(_ask(client))
-    await asyncio.sleep(0.2)
-    await broker.purge(interface=INTERFACE)
-    register.delay_s = 0.0
-    register.add(WHO, "张三丰")
-    assert (await _ask(client)).fields["name"] == "张三丰"
-    await before
-    assert (await _ask(client)).fields["name"] == "张三丰"
-
-
-async def test_a_provider_that_moves_is_followed(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
-    await _ask(client)
-    async with Register() as moved:
-        moved.add(WHO, "张三")
-        await _put(broker, register, providers=(provider(moved.base_url),))
-        assert (await _ask(client)).provenance.source == "UPSTREAM"
-        assert (register.calls, moved.calls) == (1, 1)
-
-
-async def test_what_was_cached_under_another_definition_is_no_answer(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    await _ask(client)
-    for changed in (
-        interface(freshness={}),
-        interface(side_effect=True, freshness={}),
-        interface(freshness={"cacheable": True, "ttl_s": 599}),
-        interface(operation=msgspec.to_builtins(interface().operation) | {"path": "/person", "service_id": "s_2"}),
-    ):
-        asked = register.calls
-        await broker.put(catalogue(register.base_url, broker.public_key, interfaces=(changed,)))
-        assert (await _ask(client)).provenance.source == "UPSTREAM"
-        assert register.calls == asked + 1
-    async with Register() as moved:
-        moved.add(WHO, "李四")
-        await broker.put(catalogue(moved.base_url, broker.public_key))
-        assert (await _ask(client)).fields["name"] == "李四", "an old server's record is not the new one's"
-
-
-async def test_a_caller_under_a_new_definition_does_not_join_the_old_ones_flight(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    register.delay_s = 0.6
-    before = asyncio.create_task(_ask(client))
-    await asyncio.sleep(0.1)
-    wider = msgspec.to_builtins(interface().answer) | {"address": {"type": "address"}}
-    register.add(WHO, "张三", address="听松路1号")
-    both = (grant(fields=["name", "address"]),)
-    await broker.put(
-        catalogue(register.base_url, broker.public_key, interfaces=(interface(answer=wider, timeout_ms=2001),), grants=both)
-    )
-    assert (await _ask(client)).fields == {"name": "张三", "address": "听松路1号"}
-    assert (await before).found
-
-
-async def test_a_record_that_is_gone_does_not_live_on_in_the_cache(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    freshness = {"cacheable": True, "ttl_s": 1, "stale_while_revalidate_s": 600, "stale_if_error_s": 600, "jitter_ratio": 0.0}
-    await _put(broker, register, interfaces=(interface(freshness=freshness),))
-    await _ask(client)
-    await client.exchange.Call(
-        pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK)
-    )
-    del register.people[WHO]
-    assert not (await _ask(client, max_age_s=0)).found
-    assert not (await _ask(client)).found, "the answer before is not answered again"
-    again = await client.exchange.Call(
-        pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE, encoding=pb.ENCODING_MSGPACK)
-    )
-    assert again.outcome == pb.OUTCOME_NOT_FOUND, "nor in another encoding"
-
-
-async def test_a_failing_provider_is_not_asked_at_every_stale_answer(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    freshness = {"cacheable": True, "ttl_s": 1, "stale_while_revalidate_s": 600, "jitter_ratio": 0.0}
-    await _put(broker, register, interfaces=(interface(freshness=freshness),))
-    await _ask(client)
-    await asyncio.sleep(1.1)
-    register.behaviour = _failing
-    for _ in range(30):
-        assert (await _ask(client)).provenance.stale
-        await asyncio.sleep(0.005)
-    assert register.calls == 2
-
-
-async def test_what_was_purged_is_not_given_as_stale_by_a_call_under_way(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    freshness = {"cacheable": True, "ttl_s": 1, "stale_if_error_s": 600, "jitter_ratio": 0.0}
-    await _put(broker, register, interfaces=(interface(freshness=freshness),))
-    await _ask(client)
-    await asyncio.sleep(1.1)
-    register.behaviour, register.delay_s = _failing, 0.5
-    under_way = asyncio.create_task(_ask(client))
-    await asyncio.sleep(0.2)
-    assert await broker.purge(subject=WHO) == 1
-    with pytest.raises(ProviderFailed):
-        await under_way
 
 
 async def test_a_retry_of_what_has_a_side_effect_is_refused(
     broker: RunningBroker, register: Register, client: AsyncClient
 ) -> None:
     """The core dies after the provider was asked; the client's library retries, and the broker knows it for a retry."""
-    await _put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
+    await put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
     register.delay_s = 1.0
-    call = asyncio.create_task(_ask(client))
+    call = asyncio.create_task(ask(client))
     await asyncio.sleep(0.4)
     assert register.calls == 1
     os.kill(broker.core_pid(), signal.SIGKILL)
@@ -456,24 +247,3 @@ async def test_a_retry_of_what_has_a_side_effect_is_refused(
     assert refusal.value.reason == "OUTCOME_UNKNOWN"
     assert register.calls == 1
     await asyncio.to_thread(broker.wait_ready)
-
-
-async def test_a_provider_that_left_the_catalogue_is_let_go(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    await _ask(client)
-    port = int(register.base_url.rpartition(":")[2])
-    assert _connections_to(broker.core_pid(), port) == 1
-    await broker.put(catalogue(register.base_url, broker.public_key, providers=(), interfaces=(), grants=()))
-    for _ in range(100):
-        if not _connections_to(broker.core_pid(), port):
-            break
-        await asyncio.sleep(0.02)
-    assert _connections_to(broker.core_pid(), port) == 0
-
-
-def _connections_to(pid: int, port: int) -> int:
-    """Established connections of a process to a local port, as the kernel has them."""
-    sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-    return sum(row[3] == "01" and row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets for row in rows)

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import re
 from typing import Annotated, Literal
 
 import msgspec
 
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,95}$")]
-FieldName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
-Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,63}$")]
+# Patterns are searched for, and `$` would let a line end through: hence \A and \Z.
+Identifier = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,95}\Z")]
+FieldName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
+Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,63}\Z")]
+HeaderText = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{0,128}\Z")]  # printable ASCII without spaces, or nothing
+FileName = Annotated[str, msgspec.Meta(pattern=r"\A([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?\Z")]  # of no other directory
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
 Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]  # with an offset; a local time would mean something else elsewhere
-Template = dict[str, str]  # name at the provider -> "{argument}" or a constant
+Template = dict[str, str]  # name at the provider -> "{argument}" or a constant, which has no braces
+PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")  # the whole of a template's text, else it is a constant
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -60,11 +65,11 @@ class ShareType(enum.StrEnum):
 class HttpEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="http"):
     """A provider that speaks JSON over HTTP, in one of the signing dialects of `upstream/dialect.py`."""
 
-    base_url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/?#\s]+$")]
+    base_url: Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z")]
     dialect: str = "plain"
-    requester_id: str = ""  # who the broker is to this provider (rid)
-    app_key_file: str = ""  # name of a file in the secrets directory
-    secret_path: str = ""  # path of the provider's secret service
+    requester_id: HeaderText = ""  # who the broker is to this provider (rid)
+    app_key_file: FileName = ""  # name of a file in the secrets directory
+    secret_path: Annotated[str, msgspec.Meta(pattern=r"\A(/[!-~]*)?\Z")] = ""  # path of the provider's secret service
 
 
 class GrpcEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="grpc"):
@@ -77,7 +82,7 @@ class SqlEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="
     """A provider whose database is read directly, with parameterised queries only."""
 
     url: str  # SQLAlchemy async URL without a password, e.g. postgresql+psycopg://broker@db/city
-    password_file: str = ""  # name of a file in the secrets directory
+    password_file: FileName = ""  # name of a file in the secrets directory
     pool_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
 
 
@@ -148,9 +153,9 @@ class Envelope(Value, frozen=True, kw_only=True):
 class HttpOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="http"):
     """How the interface is asked over HTTP."""
 
-    path: Annotated[str, msgspec.Meta(pattern=r"^/")]
+    path: Annotated[str, msgspec.Meta(pattern=r"\A/\S*\Z")]
     method: Literal["GET", "POST"] = "POST"
-    service_id: str = ""  # what the provider calls the interface (sid)
+    service_id: HeaderText = ""  # what the provider calls the interface (sid)
     parameters: Template = {}  # JSON body of a POST, query of a GET
     envelope: Envelope = Envelope()
     fields: dict[str, str] = {}  # our field -> path in the record; the same name where not given
@@ -159,7 +164,7 @@ class HttpOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag
 class GrpcOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="grpc"):
     """How the interface is asked over gRPC: one unary call with an encoded map each way."""
 
-    method: Annotated[str, msgspec.Meta(pattern=r"^/[A-Za-z0-9_.]+/[A-Za-z0-9_]+$")]
+    method: Annotated[str, msgspec.Meta(pattern=r"\A/[A-Za-z0-9_.]+/[A-Za-z0-9_]+\Z")]
     codec: Literal["json", "msgpack"] = "json"
     parameters: Template = {}
     envelope: Envelope = Envelope()
@@ -189,7 +194,7 @@ class Interface(Value, frozen=True, kw_only=True):
     subject: Subject
     operation: Operation
     freshness: Freshness = Freshness()
-    timeout_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 3000
+    timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 3000
     side_effect: bool = False  # asking changes something: never cached, never shared between callers
 
 
@@ -213,7 +218,7 @@ class ConsumerKey(Value, frozen=True, kw_only=True):
     """A public key under which a consumer signs its tokens."""
 
     id: Identifier
-    public_key: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")]  # Ed25519, 32 bytes, base64
+    public_key: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9+/]{43}=\Z")]  # Ed25519, 32 bytes, base64
 
 
 class Consumer(Value, frozen=True, kw_only=True):

@@ -7,15 +7,18 @@ judge (a query's parameters, a dialect's name) are given in by the caller, for c
 from __future__ import annotations
 
 import base64
-import re
+import ipaddress
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from broker.model.catalogue import (
+    PLACEHOLDER,
     Consumer,
+    Envelope,
     Grant,
     GrpcEndpoint,
     GrpcOperation,
@@ -26,13 +29,14 @@ from broker.model.catalogue import (
     Resource,
     SqlEndpoint,
     SqlOperation,
+    Template,
 )
 from broker.policy.directory import Contents, key_of
 
 ConnectorRule = Callable[[Interface, Provider], list[str]]
 
 _SPEAKS: dict[type, type] = {HttpOperation: HttpEndpoint, GrpcOperation: GrpcEndpoint, SqlOperation: SqlEndpoint}
-_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_PORTS = range(1, 65_536)
 
 
 def problems(contents: Contents, connector_rule: ConnectorRule) -> list[str]:
@@ -42,6 +46,8 @@ def problems(contents: Contents, connector_rule: ConnectorRule) -> list[str]:
     for located in contents.entries["interfaces"]:
         interfaces[located.value.id].append(located.value)
     found = list(_duplicates(contents))
+    for located in contents.entries["providers"]:
+        found += _prefixed(located.where, _provider_problems(located.value))
     for located in contents.entries["resources"]:
         found += _prefixed(located.where, _resource_problems(located.value, providers))
     resources = {r.value.code for r in contents.entries["resources"]}
@@ -66,6 +72,26 @@ def _duplicates(contents: Contents) -> Iterator[str]:
             if key_of(located.value) in first:
                 yield f"{located.where}.id: stands already at {first[key_of(located.value)]}"
             first.setdefault(key_of(located.value), located.where)
+
+
+def _provider_problems(provider: Provider) -> Iterator[str]:
+    """What the pattern of a URL cannot say."""
+    if not isinstance(provider.endpoint, HttpEndpoint):
+        return
+    address = provider.endpoint.base_url.partition("://")[2]
+    host, _, port = address.partition("]:") if address.startswith("[") else address.partition(":")
+    if port and int(port) not in _PORTS:
+        yield "endpoint.base_url: the port must be 1 to 65535"
+    if host.startswith("[") and not _is_ipv6(host.strip("[]")):
+        yield "endpoint.base_url: what stands in brackets is not an IPv6 address"
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _resource_problems(resource: Resource, providers: dict[str, Provider]) -> Iterator[str]:
@@ -119,13 +145,35 @@ def _operation_problems(interface: Interface) -> Iterator[str]:
         yield f"operation.fields.{name}: is not a field of the answer"
     if isinstance(interface.operation, SqlOperation):
         return
-    envelope = interface.operation.envelope
+    yield from _envelope_problems(interface.operation.envelope)
+    yield from _template_problems(interface.operation.parameters, interface.arguments.keys())
+    if interface.side_effect and isinstance(interface.operation, HttpOperation) and interface.operation.method == "GET":
+        yield "operation.method: must be POST where side_effect is true; a GET may be sent twice"
+
+
+def _envelope_problems(envelope: Envelope) -> Iterator[str]:
     if envelope.code and not envelope.success:
         yield "operation.envelope.success: must name a code where `code` is given, or every answer is refused"
-    named = {n for text in interface.operation.parameters.values() for n in _PLACEHOLDER.findall(text)}
-    for name in sorted(named - interface.arguments.keys()):
-        yield f"operation.parameters: `{{{name}}}` is not an argument"
-    for name in sorted(interface.arguments.keys() - named):
+    lists = {"success": set(envelope.success), "not_found": set(envelope.not_found), "faults": set(envelope.faults)}
+    for key, codes in lists.items():
+        if codes and not envelope.code:
+            yield f"operation.envelope.{key}: is never looked at without `code`, the path of the business code"
+    for one, other in itertools.combinations(lists, 2):
+        for code in sorted(lists[one] & lists[other]):
+            yield f"operation.envelope.{other}: `{code}` stands in `{one}` too"
+
+
+def _template_problems(template: Template, arguments: Set[str]) -> Iterator[str]:
+    sent = set()
+    for key, text in template.items():
+        placeholder = PLACEHOLDER.fullmatch(text)
+        if placeholder:
+            sent.add(placeholder[1])
+            if placeholder[1] not in arguments:
+                yield f"operation.parameters.{key}: `{text}` is not an argument"
+        elif "{" in text or "}" in text:
+            yield f"operation.parameters.{key}: must be one {{argument}} and nothing else, or a constant without braces"
+    for name in sorted(arguments - sent):
         yield f"arguments.{name}: is not sent to the provider (operation.parameters)"
 
 

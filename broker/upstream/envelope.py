@@ -19,10 +19,10 @@ from broker.errors import (
     ProviderUnavailable,
 )
 from broker.model.call import Question
-from broker.model.catalogue import Envelope, ProviderFault, Template
+from broker.model.catalogue import PLACEHOLDER, Envelope, ProviderFault, Template
 
-_PUBLIC_CODE = re.compile(r"[A-Za-z0-9._-]{1,32}")  # anything else may be a sentence, and a sentence may hold personal data
-_PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+# Anything else may be a sentence, and a sentence may hold personal data; so may a long number (a telephone's has 11 digits).
+_PUBLIC_CODE = re.compile(r"(?!.*[0-9]{9})[A-Za-z0-9._-]{1,12}")
 _TRUTH = {True: "true", False: "false"}
 _FAULTS: Mapping[ProviderFault, Callable[..., ProviderError]] = {
     "unavailable": ProviderUnavailable,
@@ -39,7 +39,7 @@ def fill(template: Template, arguments: Mapping[str, str]) -> dict[str, str]:
 
 
 def _value(text: str, arguments: Mapping[str, str]) -> str | None:
-    placeholder = _PLACEHOLDER.fullmatch(text)
+    placeholder = PLACEHOLDER.fullmatch(text)
     return arguments.get(placeholder[1]) if placeholder else text
 
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
 from broker.model.catalogue import Argument
 
 BACKENDS = ("sqlite+aiosqlite", "postgresql+psycopg")
@@ -49,10 +52,18 @@ def _form_problems(query: str, bare: str) -> list[str]:
 
 def check_url(url: str) -> list[str]:
     """Return what is wrong with a database URL, without repeating it: it may hold what it should not."""
-    scheme, _, rest = url.partition("://")
-    user = rest.partition("/")[0].rpartition("@")[0]
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return ["url: is not a database URL, or its port is not a number"]
     found = {
-        f"must start with {' or '.join(BACKENDS)}": scheme not in BACKENDS,
-        "must not contain a password; use password_file": ":" in user or "password=" in rest,
+        f"must start with {' or '.join(BACKENDS)}": parsed.drivername not in BACKENDS,
+        "must not contain a password; use password_file": _has_password(parsed),
+        "must name a database": not parsed.database,
+        "the port must be 1 to 65535": parsed.port is not None and not 1 <= parsed.port <= 65_535,
     }
     return [f"url: {rule}" for rule, broken in found.items() if broken]
+
+
+def _has_password(url: URL) -> bool:
+    return url.password is not None or any("password" in name.lower() for name in url.query)

@@ -141,7 +141,7 @@ def read_secret(directory: Path, name: str) -> bytes:
     """Return the content of a secret file without surrounding white space.
 
     Raises:
-        SecretMissing: there is no such file, it cannot be read, it is empty, or the name leads out of the directory.
+        SecretMissing: there is no such file, it cannot be read, is empty or not text, or the name leads out of the directory.
     """
     if not name or Path(name).name != name:
         raise SecretMissing(f"secret `{name}`: must be the name of a file in the secrets directory")
@@ -151,6 +151,10 @@ def read_secret(directory: Path, name: str) -> bytes:
         raise SecretMissing(f"secret `{name}`: cannot be read ({error.strerror})") from None
     if not content:
         raise SecretMissing(f"secret `{name}`: the file is empty")
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        raise SecretMissing(f"secret `{name}`: is not UTF-8 text") from None  # the cause would repeat the secret
     return content
 
 
