@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +24,9 @@ NotNegative = Annotated[int, msgspec.Meta(ge=0)]
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 ENVIRONMENT_PREFIX = "BROKER__"
+_ADDRESS = re.compile(r"(?P<host>[^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
+_PORTS = range(1, 65_536)
+_PASSWORD = re.compile(r"://[^:/@]*:[^@]*@")  # as SQLAlchemy finds one, which may have slashes in it
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,6 +50,7 @@ class Admin(Section, frozen=True):
     """The operators' side: an HTTP page for monitoring, and a gRPC socket guarded by the file system."""
 
     http_address: str = "127.0.0.1:9464"
+    exposed: bool = False  # the page has no authentication: beyond loopback must be asked for in so many words
     socket: str = "{data_dir}/admin.sock"
 
 
@@ -60,7 +66,8 @@ class Cache(Section, frozen=True):
 class ControlPlane(Section, frozen=True):
     """Where the catalogue and the grants are kept."""
 
-    url: str = "sqlite:///{data_dir}/control.db"
+    url: str = "sqlite:///{data_dir}/control.db"  # without a password
+    password_file: str = ""  # path of a file that holds it
     poll_ms: Positive = 250  # a change is in force after at most this and the time to compile it
 
 
@@ -87,7 +94,7 @@ class Upstream(Section, frozen=True):
     connect_timeout_ms: Positive = 1000
     max_connections_per_provider: Positive = 100
     max_answer_bytes: Positive = 4 << 20
-    deadline_margin_ms: NotNegative = 20  # kept for our own answer
+    deadline_margin_ms: Annotated[int, msgspec.Meta(ge=0, lt=100)] = 20  # kept for our own answer; interfaces have 100 or more
     secrets_dir: str = "{data_dir}/secrets"
 
 
@@ -138,12 +145,13 @@ def load(file: Path | None, environment: Mapping[str, str] = os.environ) -> Conf
     """
     tree = _read_toml(file) if file else {}
     source = str(file) if file else "built-in defaults"
-    _decode(tree, source)
+    config = _decode(tree, source)
     for variable, value in sorted(environment.items()):
         if variable.startswith(ENVIRONMENT_PREFIX):
             _overlay(tree, variable, value)
-            _decode(tree, variable)
-    config = _decode(tree, source)
+            config = _decode(
+                tree, variable, strict=False
+            )  # an environment has only text: the setting's type says what it means
     _check(config)
     return config
 
@@ -163,38 +171,46 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _overlay(tree: dict[str, Any], variable: str, value: str) -> None:
-    """Write one environment variable into the tree, as TOML if it reads as TOML and as text if not."""
+    """Write one environment variable into the tree."""
     *sections, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
     for section in sections:
         tree = tree.setdefault(section, {})
         if not isinstance(tree, dict):
             raise ConfigurationError(f"{variable}: `{section}` is not a section")
-    tree[key] = _toml_value(value)
+    tree[key] = value
 
 
-def _toml_value(text: str) -> Any:
+def _decode(tree: dict[str, Any], source: str, *, strict: bool = True) -> Config:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, KeyError):
-        return text
-
-
-def _decode(tree: dict[str, Any], source: str) -> Config:
-    try:
-        return msgspec.convert(tree, Config)
+        return msgspec.convert(tree, Config, strict=strict)
     except msgspec.ValidationError as error:
         raise ConfigurationError(f"{source}: {error}") from error
 
 
 def _check(config: Config) -> None:
-    """Refuse settings that are each well-formed but wrong together."""
-    host, _, port = config.grpc.address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ConfigurationError("grpc.address: must be host:port")
-    if not config.grpc.insecure and not is_loopback(host):
+    """Refuse settings that their types let through, or that are wrong together."""
+    if not is_loopback(_host("grpc.address", config.grpc.address)) and not config.grpc.insecure:
         raise ConfigurationError("grpc.address: cleartext beyond loopback needs `grpc.insecure = true`")
-    if not config.admin.http_address.rpartition(":")[2].isdigit():
-        raise ConfigurationError("admin.http_address: must be host:port")
+    if not is_loopback(_host("admin.http_address", config.admin.http_address)) and not config.admin.exposed:
+        raise ConfigurationError(
+            "admin.http_address: a page without authentication beyond loopback needs `admin.exposed = true`"
+        )
+    if config.grpc.default_timeout_ms <= config.upstream.deadline_margin_ms:
+        raise ConfigurationError("grpc.default_timeout_ms: must be above upstream.deadline_margin_ms")
+    if _has_password(config.control.url):
+        raise ConfigurationError("control.url: must not contain a password; use control.password_file")
+
+
+def _host(setting: str, address: str) -> str:
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None or int(parts["port"]) not in _PORTS:
+        raise ConfigurationError(f"{setting}: must be host:port, the port 1 to 65535, an IPv6 host in brackets")
+    return parts["host"]
+
+
+def _has_password(url: str) -> bool:
+    options = urllib.parse.parse_qsl(url.partition("?")[2])
+    return _PASSWORD.search(url) is not None or any("password" in name.lower() for name, _ in options)
 
 
 def is_loopback(host: str) -> bool:

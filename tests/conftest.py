@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from broker.client import AsyncClient
+from tests.simulators_kit import no_faults_left, town
 from tests.support.calling import WHO, put
 from tests.support.provider import Register
 from tests.support.running import RunningBroker
+
+__all__ = ["no_faults_left", "town"]  # fixtures of the simulators' tests
 
 
 @pytest.fixture(scope="module")

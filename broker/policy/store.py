@@ -1,13 +1,16 @@
 """The control plane: what was applied, kept in a database (SQLite by default, PostgreSQL by URL) through SQLAlchemy Core.
 
 One row a value, one row a revision. A catalogue is applied in one transaction or not at all, and every applied change has a
-new revision number, by which running cores notice it. What must not go in here: reading files (directory.py), rules
-(validate.py), and any use from the event loop (all calls block; callers use a thread).
+new revision number, by which running cores notice it. Who writes keeps other writers out before it reads, and who reads sees
+one moment. What must not go in here: reading catalogue files (directory.py), rules (validate.py), and any use from the event
+loop (all calls block; callers use a thread).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import (
+    URL,
     Column,
     Connection,
     DateTime,
@@ -37,9 +41,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from broker.errors import ConfigurationError, DirectoryUnusable
+from broker.config import Config
+from broker.errors import ConfigurationError, DirectoryUnusable, SecretMissing
 from broker.model.catalogue import Catalogue
 from broker.policy.directory import KINDS, key_of
+
+# The first statement of a transaction that reads, and of one that writes, by dialect. SQLite's driver would begin only at the
+# first write. PostgreSQL's lock is an advisory one, because the first writer makes the tables and could not lock one of them.
+_READ: Mapping[str, str] = {"sqlite": "BEGIN", "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"}
+_WRITE: Mapping[str, str] = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "SET LOCAL lock_timeout = '5s'; SELECT pg_advisory_xact_lock(hashtext('shared-data-broker'))",
+}
+_CONNECT: Mapping[str, dict[str, Any]] = {
+    "sqlite": {"isolation_level": None},  # so that it begins nothing of itself; waits 5 s for a lock
+    "postgresql": {"connect_timeout": 5},
+}
+_DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 
 metadata = MetaData()
 
@@ -83,45 +101,52 @@ class Difference(msgspec.Struct, frozen=True):
 class ControlPlane:
     """One database of applied values."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, password_file: Path | None = None) -> None:
         """Open the database, creating or migrating its tables where needed.
 
         Raises:
             ConfigurationError: the URL is not one, or the database is of a newer version of this software.
-            DirectoryUnusable: the SQLite file cannot be written.
+            DirectoryUnusable: the SQLite file cannot be written, or no database answers.
+            SecretMissing: the password file cannot be read.
         """
-        self._engine = _engine(url)
+        self._engine = _engine(_url(url, password_file))
         try:
-            _migrate(self._engine)
+            with _transaction(self._engine, _WRITE) as connection:
+                _migrate(connection)
         except CommandError as error:
             raise ConfigurationError("control.url: the database was made by a newer version of this software") from error
-        except SQLAlchemyError as error:
-            raise DirectoryUnusable(f"control.url: the database cannot be used ({type(error).__name__})") from error
+
+    # Each of these raises DirectoryUnusable when the database does not answer or stays locked.
 
     def version(self) -> int:
         """Number of the newest revision; 0 before the first."""
-        with self._engine.connect() as connection:
+        with _transaction(self._engine, _READ) as connection:
             return _version(connection)
 
     def read(self) -> tuple[int, Catalogue]:
-        """Return the newest revision's number and the whole catalogue, both of the same moment."""
-        with self._engine.connect() as connection, connection.begin():
-            version = _version(connection)
-            rows = connection.execute(select(entry.c.kind, entry.c.document).order_by(entry.c.kind, entry.c.key)).all()
-        values: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-        for kind, document in rows:
-            values[kind].append(msgspec.msgpack.decode(document, type=KINDS[kind]))
-        return version, Catalogue(**{kind: tuple(found) for kind, found in values.items()})
+        """Return the newest revision's number and the whole catalogue, both of the same moment.
+
+        Raises:
+            ConfigurationError: it was applied under the looser rules of an older version of this software.
+        """
+        with _transaction(self._engine, _READ) as connection:
+            version, held = _version(connection), _documents(connection)
+        try:
+            return version, _decoded(held)
+        except msgspec.ValidationError as error:
+            raise ConfigurationError(
+                "control.url: holds values that this version refuses; apply the catalogue again"
+            ) from error
 
     def difference(self, catalogue: Catalogue) -> Difference:
         """Tell what applying a catalogue would change."""
-        with self._engine.connect() as connection:
+        with _transaction(self._engine, _READ) as connection:
             return _difference(_documents(connection), _encoded(catalogue))
 
     def apply(self, catalogue: Catalogue) -> tuple[int, Difference]:
         """Make the control plane hold exactly this catalogue; returns the revision in force and what changed."""
-        with self._engine.begin() as connection:
-            wanted = _encoded(catalogue)
+        wanted = _encoded(catalogue)
+        with _transaction(self._engine, _WRITE) as connection:
             difference = _difference(_documents(connection), wanted)
             if not difference.empty:
                 _write(connection, wanted, difference)
@@ -132,27 +157,62 @@ class ControlPlane:
         self._engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def open_control(config: Config) -> ControlPlane:
+    """Open the control plane that the settings name. Raises as `ControlPlane` does."""
+    password_file = config.path(config.control.password_file) if config.control.password_file else None
+    return ControlPlane(config.expand(config.control.url), password_file)
+
+
+def _url(text: str, password_file: Path | None) -> URL:
     try:
-        parsed = make_url(url)
-    except SQLAlchemyError as error:
+        url = make_url(text)
+    except (SQLAlchemyError, ValueError) as error:  # ValueError: its port is not a number
         raise ConfigurationError("control.url: is not a database URL") from error
-    if parsed.get_backend_name() == "sqlite" and parsed.database:
+    if url.drivername not in _DRIVERS:
+        raise ConfigurationError("control.url: must start with sqlite or postgresql+psycopg")
+    return url.set(password=_password(password_file)) if password_file else url
+
+
+def _password(file: Path) -> str:
+    try:
+        password = file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SecretMissing(f"control.password_file: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise SecretMissing("control.password_file: is not UTF-8 text") from None  # the cause would repeat the password
+    if not password:
+        raise SecretMissing("control.password_file: is empty")
+    return password
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite" and url.database:
         try:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DirectoryUnusable(f"{Path(parsed.database).parent}: cannot be made ({error.strerror})") from error
-    return create_engine(parsed, pool_pre_ping=True)
+            raise DirectoryUnusable(f"{Path(url.database).parent}: cannot be made ({error.strerror})") from error
+    return create_engine(url, pool_pre_ping=True, connect_args=_CONNECT[url.get_backend_name()])
 
 
-def _migrate(engine: Engine) -> None:
+@contextlib.contextmanager
+def _transaction(engine: Engine, begin: Mapping[str, str]) -> Iterator[Connection]:
+    """Begin as the table says, commit at the end, and turn SQLAlchemy's exceptions into one line."""
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(begin[engine.dialect.name])
+            yield connection
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise DirectoryUnusable(f"control.url: the database cannot be used ({type(cause).__name__})") from error
+
+
+def _migrate(connection: Connection) -> None:
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    with engine.begin() as connection:
-        head = ScriptDirectory.from_config(settings).get_current_head()
-        if MigrationContext.configure(connection).get_current_revision() != head:
-            settings.attributes["connection"] = connection
-            command.upgrade(settings, "head")
+    head = ScriptDirectory.from_config(settings).get_current_head()
+    if MigrationContext.configure(connection).get_current_revision() != head:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "head")
 
 
 def _version(connection: Connection) -> int:
@@ -163,7 +223,15 @@ Documents = dict[tuple[str, str], bytes]
 
 
 def _documents(connection: Connection) -> Documents:
-    return {(kind, key): bytes(document) for kind, key, document in connection.execute(select(entry))}
+    rows = connection.execute(select(entry).order_by(entry.c.kind, entry.c.key))
+    return {(kind, key): bytes(document) for kind, key, document in rows}
+
+
+def _decoded(held: Documents) -> Catalogue:
+    values: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for (kind, _), document in held.items():
+        values[kind].append(msgspec.msgpack.decode(document, type=KINDS[kind]))
+    return Catalogue(**{kind: tuple(found) for kind, found in values.items()})
 
 
 def _encoded(catalogue: Catalogue) -> Documents:
