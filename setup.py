@@ -13,7 +13,6 @@ from pathlib import Path
 from Cython.Build import cythonize
 from grpc_tools import protoc
 from setuptools import Extension, setup
-from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 PROTO = ROOT / "proto"
@@ -31,12 +30,6 @@ def generate_protobuf(out: Path) -> None:
     if protoc.main([*arguments, *files]) != 0:
         raise SystemExit("protoc failed; see the messages above")
     (out / "broker" / "v1" / "__init__.py").write_text('"""Generated from proto/broker/v1 at build time."""\n')
-
-
-class BuildWithProtobuf(build_py):
-    def run(self) -> None:
-        generate_protobuf(ROOT)
-        super().run()
 
 
 def pkg_config(package: str, flag: str) -> list[str]:
@@ -58,8 +51,8 @@ def native(name: str, *, libraries: tuple[str, ...] = ()) -> Extension:
 
 
 if __name__ == "__main__":
+    generate_protobuf(ROOT)  # before setup() looks for packages: broker.v1 is one only when it has modules
     setup(
-        cmdclass={"build_py": BuildWithProtobuf},
         ext_modules=cythonize(
             [native("cachekey", libraries=("libcrypto",))],
             build_dir="build/cython",

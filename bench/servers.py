@@ -36,6 +36,7 @@ class Broker(NamedTuple):
 
     server: Server
     admin: str
+    supervisor: int
 
     def counter(self, name: str, labels: Mapping[str, str]) -> int:
         """Read a counter off its page, over all series that have these labels."""
@@ -46,20 +47,23 @@ class Broker(NamedTuple):
 
 
 @contextlib.contextmanager
-def broker(directory: Path) -> Iterator[Broker]:
-    """Run a broker with the catalogue of `hamlet` within the context; everything it needs is made in the directory."""
+def broker(directory: Path, settings: str = "") -> Iterator[Broker]:
+    """Run a broker with the catalogue of `hamlet` within the context; everything it needs is made in the directory.
+
+    `settings` are further sections of its settings file.
+    """
     catalogue = hamlet.write(directory)
     target, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
-    settings = directory / "broker.toml"
-    settings.write_text(
-        f'data_dir = "{directory / "data"}"\n[grpc]\naddress = "{target}"\n[admin]\nhttp_address = "{admin}"\n',
+    file = directory / "broker.toml"
+    file.write_text(
+        f'data_dir = "{directory / "data"}"\n[grpc]\naddress = "{target}"\n[admin]\nhttp_address = "{admin}"\n{settings}',
         encoding="utf-8",
     )
-    config = ["--config", str(settings)]
+    config = ["--config", str(file)]
     subprocess.run([*_BROKER, "catalogue", "apply", str(catalogue), *config], check=True, stdout=subprocess.DEVNULL)
     with _process([*_BROKER, "serve", *config], directory / "broker.log") as process:
         _wait(lambda: _is_ready(admin), process)
-        yield Broker(Server(target, _first_child(process.pid)), admin)
+        yield Broker(Server(target, workers(process.pid)[0]), admin, process.pid)
 
 
 @contextlib.contextmanager
@@ -107,6 +111,7 @@ def _takes_calls(target: str) -> bool:
     return False
 
 
-def _first_child(pid: int) -> int:
-    """The older of a supervisor's children is the core; the younger waits as its spare."""
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[0])
+def workers(supervisor: int) -> list[int]:
+    """Return a supervisor's children, the oldest first: the core, and its spare if there is one."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text(encoding="ascii")
+    return [int(pid) for pid in children.split()]

@@ -111,6 +111,7 @@ class Supervisor(Section, frozen=True):
     backoff_first_ms: Positive = 50
     backoff_max_ms: Positive = 5000
     healthy_after_ms: Positive = 10_000  # alive this long: the next death starts the back-off anew
+    spare_core: bool = True  # some 100 MB; without it the successor of a killed core has yet to do its imports
 
 
 class Config(Section, frozen=True):

@@ -14,6 +14,7 @@
     │   ├── ProviderRefused        FAILED_PRECONDITION  a business error of the provider, mapped by the interface
     │   └── ProviderNonsense       INTERNAL             not decodable, against the schema, or about another subject
     ├── DeadlineExceeded       DEADLINE_EXCEEDED    the call's own deadline passed inside the broker
+    ├── Draining               UNAVAILABLE          this process is about to end; another one will answer
     ├── NotAvailable           UNIMPLEMENTED        the contract has it, this version does not
     └── StartupError           never leaves by RPC: one line on standard error and an exit code of its own
 
@@ -187,6 +188,17 @@ class DeadlineExceeded(BrokerError):
 
     def __init__(self) -> None:
         super().__init__("the deadline passed before there was an answer")
+
+
+class Draining(BrokerError):
+    """The process takes no new calls, for it is about to end. Asking again reaches its successor or another broker."""
+
+    code = "UNAVAILABLE"
+    reason = "DRAINING"
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("this broker is stopping; ask again")
 
 
 class NotAvailable(BrokerError):

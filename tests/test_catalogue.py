@@ -1,15 +1,26 @@
-"""Catalogue directories: every error is listed with file and key, and a directory is applied whole or not at all."""
+"""Catalogue directories: every error is listed with file and key."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_type_hints
 
+import msgspec
 import pytest
-from sqlalchemy import create_engine, text
 
 from broker.cli.catalogue import read_valid
-from broker.errors import CatalogueRefused, ConfigurationError, DirectoryUnusable
-from broker.policy.store import ControlPlane
+from broker.errors import CatalogueRefused, DirectoryUnusable
+from broker.model.catalogue import (
+    Code,
+    ConsumerKey,
+    FieldName,
+    FileName,
+    GrpcOperation,
+    HeaderText,
+    HttpEndpoint,
+    HttpOperation,
+    Identifier,
+)
 
 GOOD = """
 [[providers]]
@@ -43,6 +54,10 @@ valid_from = 2020-01-01T00:00:00Z
 valid_until = 2099-01-01T00:00:00Z
 """
 
+BASE_URL = 'base_url = "http://127.0.0.1:1"'
+PARAMETERS = '{id = "{resident_id}"}'
+PATH = 'path = "/person"'
+
 # What is changed in the good file, and what must be said about it.
 BROKEN = [
     ('level = "NATIONAL"', 'level = "TOWN"', "providers[0] (national.police).level"),
@@ -57,12 +72,57 @@ BROKEN = [
     ('answer = "resident_id"}', 'answer = "else"}', ".subject.answer: `else` is not a field"),
     ('{id = "{resident_id}"}', '{id = "{who}"}', "`{who}` is not an argument"),
     ('{id = "{resident_id}"}', '{id = "1"}', ".arguments.resident_id: is not sent to the provider"),
+    (PARAMETERS, '{id = "ID:{resident_id}"}', ".operation.parameters.id: must be one {argument}"),
+    (PARAMETERS, '{id = "{resident_id}{resident_id}"}', ".operation.parameters.id: must be one {argument}"),
+    (PARAMETERS, '{id = "{resident_id}\\n"}', ".operation.parameters.id: must be one {argument}"),
+    (PARAMETERS, '{id = "{resident_id}", k = "{Name}"}', ".operation.parameters.k: must be one {argument}"),
+    (PARAMETERS, '{id = "{resident_id}", k = "}"}', ".operation.parameters.k: must be one {argument}"),
     (
         'parameters = {id = "{resident_id}"}',
         'parameters = {id = "{resident_id}"}, fields = {age = "x"}',
         ".operation.fields.age",
     ),
     ('path = "/person"', 'path = "/person", envelope = {code = "code"}', ".operation.envelope.success"),
+    (PATH, f'{PATH}, envelope = {{success = ["0"]}}', ".operation.envelope.success: is never looked at"),
+    (PATH, f'{PATH}, envelope = {{not_found = ["1"]}}', ".operation.envelope.not_found: is never looked at"),
+    (PATH, f'{PATH}, envelope = {{faults = {{2 = "timeout"}}}}', ".operation.envelope.faults: is never looked at"),
+    (
+        PATH,
+        f'{PATH}, envelope = {{code = "c", success = ["0", "1"], not_found = ["1"]}}',
+        ".operation.envelope.not_found: `1` stands in `success` too",
+    ),
+    (
+        PATH,
+        f'{PATH}, envelope = {{code = "c", success = ["0"], faults = {{0 = "timeout"}}}}',
+        ".operation.envelope.faults: `0` stands in `success` too",
+    ),
+    (
+        PATH,
+        f'{PATH}, envelope = {{code = "c", success = ["0"], not_found = ["1"], faults = {{1 = "timeout"}}}}',
+        ".operation.envelope.faults: `1` stands in `not_found` too",
+    ),
+    (PATH, 'path = "person"', ".operation.path"),
+    (PATH, f'{PATH}, service_id = "a\\r\\nb"', ".operation.service_id"),
+    ("[[consumers]]", "timeout_ms = 99\n[[consumers]]", "(national.person.basic).timeout_ms"),
+    (
+        f"{PATH}, parameters = {PARAMETERS}}}",
+        f'{PATH}, method = "GET", parameters = {PARAMETERS}}}\nside_effect = true',
+        "must be POST",
+    ),
+    (BASE_URL, 'base_url = "http://me@city.example"', ".endpoint.base_url"),
+    (BASE_URL, 'base_url = "http://me:TOP@city.example"', ".endpoint.base_url"),
+    (BASE_URL, 'base_url = "http://city.example/"', ".endpoint.base_url"),
+    (BASE_URL, 'base_url = "http://city.example:http"', ".endpoint.base_url"),
+    (BASE_URL, 'base_url = "http://city.example:0"', ".endpoint.base_url: the port must be 1 to 65535"),
+    (BASE_URL, 'base_url = "http://[::1]:65536"', ".endpoint.base_url: the port must be 1 to 65535"),
+    (BASE_URL, 'base_url = "http://::1:80"', ".endpoint.base_url"),
+    (BASE_URL, 'base_url = "http://[1:2]:80"', ".endpoint.base_url: what stands in brackets is not an IPv6 address"),
+    (BASE_URL, f'{BASE_URL}, requester_id = "我们"', ".endpoint.requester_id"),
+    (BASE_URL, f'{BASE_URL}, requester_id = "a b"', ".endpoint.requester_id"),
+    (BASE_URL, f'{BASE_URL}, app_key_file = "../key"', ".endpoint.app_key_file"),
+    (BASE_URL, f'{BASE_URL}, app_key_file = ".."', ".endpoint.app_key_file"),
+    (BASE_URL, f'{BASE_URL}, secret_path = "secret"', ".endpoint.secret_path"),
+    (f'connector = "http", {BASE_URL}', 'connector = "sql", url = "x", password_file = "/etc/pw"', ".endpoint.password_file"),
     ("[[consumers]]", "freshness = {cacheable = true}\n[[consumers]]", ".freshness.ttl_s: must be above 0"),
     ("[[consumers]]", "freshness = {ttl_s = 5}\n[[consumers]]", ".freshness.cacheable: must be true"),
     ("[[consumers]]", "side_effect = true\nfreshness = {cacheable = true, ttl_s = 5}\n[[consumers]]", "side effects"),
@@ -81,7 +141,7 @@ BROKEN = [
 ]
 
 
-def _write(directory: Path, content: str, name: str = "all.toml") -> Path:
+def write(directory: Path, content: str, name: str = "all.toml") -> Path:
     directory.mkdir(exist_ok=True)
     (directory / name).write_text(content, encoding="utf-8")
     return directory
@@ -94,29 +154,29 @@ def _refused(directory: Path) -> tuple[str, ...]:
 
 
 def test_a_good_directory_is_read(tmp_path: Path) -> None:
-    catalogue = read_valid(_write(tmp_path, GOOD))
+    catalogue = read_valid(write(tmp_path, GOOD))
     assert [grant.id for grant in catalogue.grants] == ["g1"]
 
 
 @pytest.mark.parametrize(("old", "new", "said"), BROKEN, ids=[row[2] for row in BROKEN])
 def test_each_error_names_file_and_key(tmp_path: Path, old: str, new: str, said: str) -> None:
     assert old in GOOD
-    problems = _refused(_write(tmp_path, GOOD.replace(old, new, 1)))
+    problems = _refused(write(tmp_path, GOOD.replace(old, new, 1)))
     assert any(said in problem for problem in problems), problems
     assert all(problem.startswith("all.toml") for problem in problems)
 
 
 def test_every_error_is_listed_not_only_the_first(tmp_path: Path) -> None:
     broken = GOOD.replace('level = "NATIONAL"', "level = 3\nx = 1").replace('type = "person_name"', "type = 4")
-    _write(tmp_path, broken.replace('fields = ["name"]', "fields = 5"))
-    _write(tmp_path, "no toml", "second.toml")
+    write(tmp_path, broken.replace('fields = ["name"]', "fields = 5"))
+    write(tmp_path, "no toml", "second.toml")
     problems = _refused(tmp_path)
     for said in ("[0] (national.police).level", "(national.police).x", ".answer.name.type", "(g1).fields", "second.toml"):
         assert sum(said in problem for problem in problems) == 1, problems
 
 
 def test_duplicates_across_files_are_found(tmp_path: Path) -> None:
-    _write(_write(tmp_path, GOOD), GOOD, "copy.toml")
+    write(write(tmp_path, GOOD), GOOD, "copy.toml")
     problems = _refused(tmp_path)
     assert len([p for p in problems if "stands already at all.toml" in p]) == 4
 
@@ -126,47 +186,32 @@ def test_an_empty_directory_is_not_an_empty_catalogue(tmp_path: Path) -> None:
         read_valid(tmp_path)
 
 
-def _control(directory: Path) -> ControlPlane:
-    return ControlPlane(f"sqlite:///{directory}/control.db")
+@pytest.mark.parametrize("url", ["https://city.example", "http://10.0.0.1:65535", "http://[2001:db8::1]", "http://[::1]:8080"])
+def test_an_address_may_have_a_port_and_may_be_ipv6(tmp_path: Path, url: str) -> None:
+    (provider,) = read_valid(write(tmp_path, GOOD.replace("http://127.0.0.1:1", url))).providers
+    assert provider.endpoint == HttpEndpoint(base_url=url)
 
 
-def test_applying_tells_what_changed_and_counts_revisions(tmp_path: Path) -> None:
-    control = _control(tmp_path)
-    catalogue = read_valid(_write(tmp_path / "c", GOOD))
-    assert control.difference(catalogue).count("added") == 4
-    version, difference = control.apply(catalogue)
-    assert (version, difference.count("added")) == (1, 4)
-    assert control.apply(catalogue)[0] == 1, "nothing changed, so no new revision"
-    changed = read_valid(_write(tmp_path / "c", GOOD.replace('"subsidy-check"', '"loan-check"')))
-    version, difference = control.apply(changed)
-    assert (version, difference.changed, difference.added, difference.removed) == (2, {"grants": ("g1",)}, {}, {})
-    without = read_valid(_write(tmp_path / "c", GOOD[: GOOD.index("[[grants]]")]))
-    assert control.apply(without)[1].removed == {"grants": ("g1",)}
-    assert control.read() == (3, without)
+def _type(struct: type, field: str) -> Any:
+    return get_type_hints(struct, include_extras=True)[field]
 
 
-def test_what_fails_half_way_changes_nothing(tmp_path: Path) -> None:
-    control = _control(tmp_path)
-    control.apply(read_valid(_write(tmp_path / "c", GOOD)))
-    before = control.read()
-    with create_engine(f"sqlite:///{tmp_path}/control.db").begin() as connection:
-        connection.execute(text("CREATE TRIGGER no BEFORE INSERT ON catalogue_revision BEGIN SELECT RAISE(ABORT, 'no'); END"))
-    with pytest.raises(Exception, match="no"):
-        control.apply(read_valid(_write(tmp_path / "c", GOOD.replace("subsidy-check", "loan-check"))))
-    assert control.read() == before
-
-
-def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    _control(tmp_path).close()
-    with create_engine(f"sqlite:///{tmp_path}/control.db").begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(ConfigurationError, match="newer version"):
-        _control(tmp_path)
-
-
-def test_an_unusable_database_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"control\.url"):
-        ControlPlane("no url")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DirectoryUnusable):
-        ControlPlane(f"sqlite:///{tmp_path}/file/control.db")
+@pytest.mark.parametrize(
+    ("kind", "good"),
+    [
+        (Identifier, "a.b-1"),
+        (FieldName, "name"),
+        (Code, "A/1"),
+        (HeaderText, "R990101"),
+        (FileName, "a.key"),
+        (_type(HttpEndpoint, "base_url"), "http://a"),
+        (_type(HttpEndpoint, "secret_path"), "/secret"),
+        (_type(HttpOperation, "path"), "/a"),
+        (_type(GrpcOperation, "method"), "/a.B/C"),
+        (_type(ConsumerKey, "public_key"), "A" * 43 + "="),
+    ],
+)
+def test_a_line_end_is_not_part_of_a_name(kind: Any, good: str) -> None:
+    assert msgspec.convert(good, kind) == good
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(f"{good}\n", kind)

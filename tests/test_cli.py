@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,18 @@ async def test_status_and_purge(ready: RunningBroker) -> None:
     assert (await _in_thread(_run, ready, "cache", "purge")).returncode == 2
 
 
+async def test_purge_by_question_reads_values_as_call_does(ready: RunningBroker) -> None:
+    await _in_thread(_json, ready, "call", INTERFACE, f"resident_id={WHO}", *_calling(ready))
+    other = ("cache", "purge", "--question", INTERFACE, f"resident_id={resident_id(2)}")
+    assert (await _in_thread(_json, ready, *other)) == {"removed": 0}
+    asked = ("cache", "purge", "--question", INTERFACE, "resident_id=-")
+    assert (await _in_thread(_json, ready, *asked, stdin=f"{WHO}\n")) == {"removed": 1}
+    assert (await _in_thread(_run, ready, "cache", "purge", "--question", "no.such")).returncode == 3
+    assert (await _in_thread(_run, ready, *asked[:-1], "resident_id")).returncode == 2
+    assert (await _in_thread(_run, ready, *asked, "--all")).returncode == 2
+    assert (await _in_thread(_run, ready, "cache", "purge", "--all", "resident_id=1")).returncode == 2
+
+
 def test_without_a_broker_commands_say_so(tmp_path: Path) -> None:
     done = _run(RunningBroker(tmp_path), "status")
     assert (done.returncode, done.stderr.count("\n")) == (9, 1)
@@ -129,6 +143,44 @@ def test_grant_add_writes_a_file_and_undoes_it_when_it_is_wrong(tmp_path: Path) 
     assert "salary" in done.stderr
     assert sorted(directory.iterdir()) == before
     assert _run(broker, *terms, "--purpose", "loan-check", "--field", "name").returncode == 8, "never overwritten"
+
+
+def test_a_grant_for_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    terms = ("--consumer", "tax-hall", "--interface", INTERFACE, "--until", "2090-01-01", "--purpose", "a/b", "--field", "name")
+    done = _run(RunningBroker(tmp_path), "grant", "add", str(tmp_path / "nowhere"), *terms)
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+    assert "nowhere" in done.stderr
+
+
+def test_a_purpose_with_a_slash_can_be_granted(tmp_path: Path) -> None:
+    broker, directory = RunningBroker(tmp_path), tmp_path / "catalogue"
+    directory.mkdir()
+    (directory / "all.toml").write_text(GOOD)
+    terms = ("--consumer", "tax-hall", "--interface", INTERFACE, "--until", "2090-01-01", "--purpose", "a/b", "--field", "name")
+    assert Path(_json(broker, "grant", "add", str(directory), *terms)["file"]).parent == directory
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("sqlite:///{directory}/control.db?timeout=0.1", 5),
+        ("nonsense://a/b", 3),
+        ("mysql+pymysql://a/b", 3),
+        ("postgresql+psycopg://a:port/b", 3),
+        ("postgresql+psycopg://a:TOP@b/c", 3),
+        ("postgresql+psycopg://broker@127.0.0.1:1/b", 5),
+    ],
+)
+def test_a_control_plane_that_cannot_be_used_is_one_line(tmp_path: Path, url: str, code: int) -> None:
+    (tmp_path / "catalogue").mkdir()
+    (tmp_path / "catalogue" / "all.toml").write_text(GOOD)
+    broker = RunningBroker(tmp_path, BROKER__CONTROL__URL=url.format(directory=tmp_path))
+    with contextlib.closing(sqlite3.connect(tmp_path / "control.db")) as somebody:
+        somebody.execute("BEGIN EXCLUSIVE")
+        done = _run(broker, "catalogue", "apply", str(tmp_path / "catalogue"))
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert "control.url" in done.stderr
+    assert "TOP" not in done.stderr
 
 
 def test_consumer_commands(tmp_path: Path) -> None:

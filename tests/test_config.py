@@ -39,13 +39,58 @@ def test_defaults_then_file_then_environment(tmp_path: Path) -> None:
         ("data_dir = '/x'", {"BROKER__DATA_DIR__X": "1"}, "is not a section"),
         ("[grpc]\naddress = '0.0.0.0:1'", {}, "grpc.insecure"),
         ("[grpc]\naddress = 'nowhere'", {}, "host:port"),
+        ("[grpc]\naddress = '127.0.0.1:0'", {}, "grpc.address"),
+        ("[grpc]\naddress = '127.0.0.1:65536'", {}, "grpc.address"),
+        ("[grpc]\naddress = '127.0.0.1:²'", {}, "grpc.address"),
+        ("[grpc]\naddress = '::1:50051'", {}, "grpc.address"),
         ("[admin]\nhttp_address = 'x'", {}, "admin.http_address"),
+        ("[admin]\nhttp_address = ':9464'", {}, "admin.http_address"),
+        ("[admin]\nhttp_address = '0.0.0.0:9464'", {}, "admin.exposed"),
+        ("[admin]\nhttp_address = '127.0.0.1:0'", {}, "admin.http_address"),
+        ("[admin]\nhttp_address = '[::1]:70000'", {}, "admin.http_address"),
+        ("[grpc]\ndefault_timeout_ms = 20", {}, "grpc.default_timeout_ms"),
+        ("[upstream]\ndeadline_margin_ms = 100", {}, "$.upstream.deadline_margin_ms"),
+        ("", {"BROKER__CACHE__MAP_SIZE_MIB": "1.5"}, "BROKER__CACHE__MAP_SIZE_MIB"),
+        ("", {"BROKER__GRPC__INSECURE": "perhaps"}, "BROKER__GRPC__INSECURE"),
+        ("", {"BROKER__GRPC": "1"}, "BROKER__GRPC"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_path(tmp_path: Path, text: str, environment: dict[str, str], path: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         config.load(_file(tmp_path, text), environment)
     assert path in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["123", "1.5", "true", "2026-01-01", "[1]", '"quoted"'])
+def test_a_variable_means_what_its_setting_takes(text: str) -> None:
+    assert config.load(None, {"BROKER__DATA_DIR": text}).data_dir == text
+
+
+def test_variables_hold_numbers_and_truth_values() -> None:
+    settings = config.load(None, {"BROKER__CACHE__FILL_RATIO": "0.25", "BROKER__GRPC__REFLECTION": "false"})
+    assert (settings.cache.fill_ratio, settings.grpc.reflection) == (0.25, False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://broker:TOP@db/broker",
+        "postgresql+psycopg://broker:TO/P@db/broker",
+        "postgresql+psycopg://:TOP@db/broker",
+        "postgresql+psycopg://db/broker?user=x&password=TOP",
+        "postgresql+psycopg://db/broker?%70assword=TOP",
+        "postgresql+psycopg://db/broker?sslpassword=TOP",
+    ],
+)
+def test_a_password_in_a_url_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"control\.password_file") as refusal:
+        config.load(None, {"BROKER__CONTROL__URL": url})
+    assert "TOP" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("url", ["sqlite:////srv/a:b/control.db", "postgresql+psycopg://broker@db:5432/broker?sslmode=require"])
+def test_a_url_without_a_password_is_accepted(url: str) -> None:
+    assert config.load(None, {"BROKER__CONTROL__URL": url}).control.url == url
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
@@ -57,6 +102,12 @@ def test_cleartext_beyond_loopback_must_be_asked_for(tmp_path: Path) -> None:
     assert config.load(_file(tmp_path, "[grpc]\naddress = '0.0.0.0:1'\ninsecure = true"), {}).grpc.insecure
     for loopback in ("127.0.0.1:1", "[::1]:1", "localhost:1"):
         assert config.load(_file(tmp_path, f"[grpc]\naddress = '{loopback}'"), {})
+
+
+def test_a_page_beyond_loopback_must_be_asked_for(tmp_path: Path) -> None:
+    assert config.load(_file(tmp_path, "[admin]\nhttp_address = '10.0.0.1:9464'\nexposed = true"), {}).admin.exposed
+    for loopback in ("127.0.0.1:1", "[::1]:65535", "localhost:9464"):
+        assert config.load(_file(tmp_path, f"[admin]\nhttp_address = '{loopback}'"), {})
 
 
 def test_the_schema_names_every_setting() -> None:

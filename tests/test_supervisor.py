@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
-from broker.client import CallFailed
-from tests.support.catalogue import INTERFACE, PURPOSE, catalogue
+from broker import config
+from broker.cache.store import CacheStore
+from broker.client import CallFailed, TokenSource, decode
+from broker.serve.core import Core
+from broker.v1 import exchange_pb2 as pb
+from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue
 from tests.support.people import resident_id
 from tests.support.provider import Register
-from tests.support.running import RunningBroker
+from tests.support.running import RunningBroker, wait_until
 
 WHO = resident_id(1)
+RAW_CALL = "/broker.v1.ExchangeService/Call"
 
 
 @pytest.fixture
@@ -31,6 +41,25 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     yield running
     if running.process is not None:
         running.stop()
+
+
+@pytest.fixture
+def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RunningBroker]]:
+    """Makes brokers with settings of their own, which the test starts."""
+    made: list[RunningBroker] = []
+
+    def one(**settings: str) -> RunningBroker:
+        made.append(RunningBroker(tmp_path_factory.mktemp("m"), **settings))
+        return made[-1]
+
+    yield one
+    for broker in made:
+        if broker.process is not None:
+            broker.stop(signal.SIGKILL)
+
+
+def _alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
 def _run(broker: RunningBroker, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -109,32 +138,219 @@ async def test_a_stop_lets_calls_in_progress_end(own: RunningBroker, register: R
         assert (await call).found
 
 
+async def test_a_stop_under_load_cancels_nobody(own: RunningBroker, register: Register) -> None:
+    """Whoever asks while the broker stops is answered or told to ask again, on a channel that does not retry by itself."""
+    register.add(WHO, "张三")
+    await own.put(catalogue(register.base_url, own.public_key))
+    token = ("authorization", f"Bearer {TokenSource(CONSUMER, own.key_file)()}")
+    failures: list[CallFailed] = []
+    answered = 0
+    stop = asyncio.Event()
+
+    async def ask(channel: grpc.aio.Channel, who: str) -> None:
+        nonlocal answered
+        request = pb.CallRequest(interface=INTERFACE, arguments={"resident_id": who}, purpose=PURPOSE)
+        try:
+            await channel.unary_unary(RAW_CALL)(request.SerializeToString(), metadata=(token,), timeout=10)
+            answered += 1
+        except grpc.aio.AioRpcError as error:
+            failures.append(decode(error))
+
+    async def load() -> None:
+        own_connection = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0))
+        async with grpc.aio.insecure_channel(own.target, options=own_connection) as channel:
+            while not stop.is_set():
+                await ask(channel, WHO)
+                await asyncio.sleep(0.001)
+
+    async with grpc.aio.insecure_channel(own.target) as channel:
+        await ask(channel, WHO)
+        callers = [asyncio.create_task(load()) for _ in range(8)]
+        register.delay_s = 1.0
+        slow = asyncio.create_task(ask(channel, resident_id(2)))
+        await asyncio.sleep(0.3)
+        assert failures == []
+        assert await asyncio.to_thread(own.stop) == 0
+        await slow
+        stop.set()
+        await asyncio.gather(*callers)
+    assert register.asked[resident_id(2)] == 1
+    assert {failure.code.name for failure in failures} == {"UNAVAILABLE"}
+    refused = [failure for failure in failures if failure.reason]
+    assert {(failure.reason, failure.origin) for failure in refused} == {("DRAINING", "BROKER")}
+    assert answered > 8
+
+
 def test_a_stop_leaves_no_process_behind(own: RunningBroker) -> None:
-    assert own.process is not None
-    group = Path(f"/proc/{own.process.pid}/task/{own.process.pid}/children").read_text().split()
+    workers = own.workers()
     assert own.stop(signal.SIGINT) == 0
-    assert [pid for pid in group if Path(f"/proc/{pid}").exists()] == []
+    assert _alive(workers) == []
 
 
 def test_a_supervisor_killed_hard_takes_its_workers_with_it(own: RunningBroker) -> None:
-    assert own.process is not None
-    workers = Path(f"/proc/{own.process.pid}/task/{own.process.pid}/children").read_text().split()
+    workers = own.workers()
     own.stop(signal.SIGKILL)
     assert _run(own, "serve").returncode == 7, "nobody starts beside a core that is still there"
-    until = time.monotonic() + 5
-    while any(Path(f"/proc/{pid}").exists() for pid in workers):
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: not _alive(workers))
     own.start()
+
+
+def _descriptors(broker: RunningBroker) -> int:
+    assert broker.process is not None
+    return len(list(Path(f"/proc/{broker.process.pid}/fd").iterdir()))
+
+
+def test_spares_that_die_hurt_nobody(make: Callable[..., RunningBroker]) -> None:
+    broker = make(BROKER__SUPERVISOR__BACKOFF_MAX_MS="100")
+    broker.start()
+    core, spare = broker.core_pid(), broker.spare_pid()
+    time.sleep(0.2)  # starting a process takes some descriptors for a moment
+    before = _descriptors(broker)
+    for _ in range(10):
+        os.kill(spare, signal.SIGKILL)
+        wait_until(lambda gone=spare: gone not in broker.workers())
+        spare = broker.spare_pid()
+    wait_until(lambda: _descriptors(broker) <= before)
+    assert broker.core_pid() == core
+    assert 'broker_worker_restarts{worker="core"} 0.0' in broker.metrics()
+    assert [line["pause_ms"] for line in _told(broker, "spare died")] == [0, 50, *[100] * 8]
+    assert broker.stop() == 0
+
+
+def test_a_system_that_has_nothing_left_for_a_process_does_not_end_the_supervisor(own: RunningBroker) -> None:
+    assert own.process is not None
+    core, spare = own.core_pid(), own.spare_pid()
+    time.sleep(0.2)  # starting a process takes some descriptors for a moment
+    before = _descriptors(own)
+    _, hard = limits = resource.prlimit(own.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(own.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: own.workers() == [core] and _told(own, "no process can be started; trying again"))
+    own.wait_ready()
+    os.kill(core, signal.SIGKILL)
+    wait_until(lambda: not own.workers())
+    time.sleep(0.3)  # for some attempts at a core
+    resource.prlimit(own.process.pid, resource.RLIMIT_NOFILE, limits)
+    own.wait_ready()
+    own.spare_pid()
+    wait_until(lambda: _descriptors(own) <= before)
+    assert len(_told(own, "no process can be started; trying again")) == 1
+    assert own.stop() == 0
+
+
+def _told(broker: RunningBroker, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in broker.log_file.read_text().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def test_a_broker_without_a_spare_replaces_its_core_too(make: Callable[..., RunningBroker]) -> None:
+    broker = make(BROKER__SUPERVISOR__SPARE_CORE="false")
+    broker.start()
+    core = broker.core_pid()
+    time.sleep(0.2)
+    assert broker.workers() == [core]
+    os.kill(core, signal.SIGKILL)
+    wait_until(lambda: broker.workers() != [core])
+    broker.wait_ready()
+    assert broker.stop() == 0
+
+
+def test_a_core_that_does_not_stop_is_killed(make: Callable[..., RunningBroker]) -> None:
+    broker = make(BROKER__GRPC__GRACE_MS="100")
+    broker.start()
+    workers = [broker.core_pid(), broker.spare_pid()]
+    os.kill(workers[0], signal.SIGSTOP)
+    assert broker.stop() == 0
+    assert _alive(workers) == []
+    assert [line["why"] for line in _told(broker, "core killed")] == ["the core has not stopped in time"]
+
+
+def test_a_core_that_does_not_stop_is_killed_when_told_again(make: Callable[..., RunningBroker]) -> None:
+    broker = make(BROKER__GRPC__GRACE_MS="600000")
+    broker.start()
+    assert broker.process is not None
+    core = broker.core_pid()
+    os.kill(core, signal.SIGSTOP)
+    broker.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert _alive([core]) == [core], "one signal is a graceful stop"
+    assert broker.stop() == 0
+    assert _alive([core]) == []
+
+
+@pytest.mark.parametrize("after_s", [0, 0.1, 0.3])
+async def test_ctrl_c_stops_everything_once_and_gracefully(
+    make: Callable[..., RunningBroker], register: Register, after_s: float
+) -> None:
+    broker = make()
+    broker.apply(catalogue(register.base_url, broker.public_key))
+    register.delay_s = 0.5
+    broker.start(process_group=0)
+    assert broker.process is not None
+    async with broker.client() as client:
+        call = asyncio.create_task(client.call(INTERFACE, {"resident_id": WHO}, purpose=PURPOSE))
+        await asyncio.to_thread(wait_until, lambda: register.calls)
+        await asyncio.sleep(after_s)
+        workers = broker.workers()
+        os.killpg(broker.process.pid, signal.SIGINT)  # what a terminal does
+        assert await asyncio.to_thread(broker.process.wait, 15) == 0
+        assert not (await call).found
+    assert _alive(workers) == []
+    assert "Traceback" not in broker.log_file.read_text()
+    broker.process = None
+
+
+def test_a_name_is_listened_on_at_each_of_its_addresses(make: Callable[..., RunningBroker]) -> None:
+    broker = make()
+    port = broker.target.rpartition(":")[2]
+    broker.environment["BROKER__GRPC__ADDRESS"] = f"localhost:{port}"
+    broker.start()
+    reached = 0
+    for family, _, _, _, where in socket.getaddrinfo("localhost", int(port), type=socket.SOCK_STREAM):
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            probe.bind((where[0], 0))  # an address that this machine has
+            probe.connect(where)
+            reached += probe.getpeername() == where
+    assert reached >= 1
+    assert broker.stop() == 0
+
+
+async def test_the_cache_is_kept_whatever_goes_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both chores fail each time that it is their turn; the turns go on."""
+    turns: list[str] = []
+
+    def fail(what: str) -> Any:
+        def run(*_: object) -> None:
+            turns.append(what)
+            if len(turns) > 1 or what == "check_readers":
+                raise OSError(what)
+
+        return run
+
+    monkeypatch.setattr(CacheStore, "sweep", fail("sweep"))
+    monkeypatch.setattr(CacheStore, "check_readers", fail("check_readers"))
+    core = Core(config.load(None, {"BROKER__DATA_DIR": str(tmp_path), "BROKER__CACHE__READER_CHECK_S": "1"}), 0)
+    keeping = asyncio.create_task(core._keep_cache())
+    await asyncio.to_thread(wait_until, lambda: turns.count("sweep") == 3 or keeping.done())
+    assert not keeping.done()
+    assert turns[:2] == ["sweep", "check_readers"]
+    keeping.cancel()
+    await core._close()
 
 
 REFUSED_STARTS = [
     ("port", 4, "grpc.address"),
+    ("port_of_a_name", 4, "grpc.address"),
+    ("host", 4, "grpc.address"),
     ("admin_port", 4, "admin.http_address"),
     ("directory", 5, "data_dir"),
     ("config", 3, "nonsense"),
     ("config_file", 3, "cannot be read"),
     ("socket_path", 5, "admin.socket"),
+    ("socket_directory", 5, "admin.socket"),
+    ("socket_file", 5, "admin.socket"),
+    ("socket_nowhere", 5, "admin.socket"),
+    ("socket_below_file", 5, "admin.socket"),
 ]
 
 
@@ -146,18 +362,25 @@ def test_a_start_that_cannot_succeed_is_one_line_and_an_exit_code(tmp_path: Path
         (tmp_path / "file").write_text("")
         environment, arguments = {
             "port": ({"BROKER__GRPC__ADDRESS": address}, ()),
+            "port_of_a_name": ({"BROKER__GRPC__ADDRESS": address.replace("127.0.0.1", "localhost")}, ()),
+            "host": ({"BROKER__GRPC__ADDRESS": "192.0.2.1:50051", "BROKER__GRPC__INSECURE": "true"}, ()),
             "admin_port": ({"BROKER__ADMIN__HTTP_ADDRESS": address}, ()),
             "directory": ({"BROKER__DATA_DIR": str(tmp_path / "file" / "data")}, ()),
             "config": ({"BROKER__GRPC__NONSENSE": "1"}, ()),
             "config_file": ({}, ("--config", str(tmp_path / "nowhere.toml"))),
             "socket_path": ({"BROKER__ADMIN__SOCKET": str(tmp_path / ("x" * 120))}, ()),
+            "socket_directory": ({"BROKER__ADMIN__SOCKET": str(tmp_path)}, ()),
+            "socket_file": ({"BROKER__ADMIN__SOCKET": str(tmp_path / "file")}, ()),
+            "socket_nowhere": ({"BROKER__ADMIN__SOCKET": str(tmp_path / "nowhere" / "admin.sock")}, ()),
+            "socket_below_file": ({"BROKER__ADMIN__SOCKET": str(tmp_path / "file" / "admin.sock")}, ()),
         }[what]
         done = _run(broker, "serve", *arguments, BROKER__LOG__LEVEL="error", **environment)
     lines = [line for line in done.stderr.splitlines() if line.startswith("broker: ")]
     assert done.returncode == code, done.stderr
     assert len(lines) == 1, done.stderr
     assert said in lines[0]
-    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines() == lines, "and nothing of a library's own"
+    assert (tmp_path / "file").exists(), "a file that is not a socket of ours is left alone"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import message_factory
+from google.protobuf.duration_pb2 import Duration
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 
-from broker.client import decode
+from broker.client import CallFailed, decode
 from broker.serve.server import ADMIN_SERVICES, PUBLIC_SERVICES, service_names
 from broker.v1 import admin_pb2
 from broker.v1.admin_pb2_grpc import AdminServiceStub
-from tests.support.running import RunningBroker
+from tests.support.catalogue import INTERFACE, PURPOSE, catalogue
+from tests.support.people import resident_id
+from tests.support.provider import Register
+from tests.support.running import RunningBroker, eventually, wait_until
 
 NOW = {
     "broker.v1.ExchangeService.Call",
@@ -127,16 +132,53 @@ async def test_an_undecodable_message_is_an_invalid_request(broker: RunningBroke
     assert "Traceback" not in broker.log_file.read_text()
 
 
-async def test_draining_leaves_the_balancers_lists(tmp_path_factory: pytest.TempPathFactory) -> None:
-    own = RunningBroker(tmp_path_factory.mktemp("d"))
+async def test_draining_leaves_the_balancers_lists_and_then_refuses(tmp_path_factory: pytest.TempPathFactory) -> None:
+    own = RunningBroker(tmp_path_factory.mktemp("d"), BROKER__GRPC__DRAIN_MS="2000")
     own.start()
     async with (
         grpc.aio.insecure_channel(f"unix:{own.directory}/admin.sock") as admin,
         grpc.aio.insecure_channel(own.target) as public,
     ):
         stub: Any = AdminServiceStub(admin)
-        assert (await stub.Drain(admin_pb2.DrainRequest())).in_progress == 0
-        answer = await health_pb2_grpc.HealthStub(public).Check(health_pb2.HealthCheckRequest())
-        assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        drained = asyncio.ensure_future(stub.Drain(admin_pb2.DrainRequest()))
+        await eventually(lambda: _tells_not_serving(public))
+        assert (await _refusal(public)).reason == "INVALID_REQUEST", "whom the news has not reached is served on"
         assert (await stub.GetStatus(admin_pb2.GetStatusRequest())).draining
+        assert (await drained).in_progress == 0
+        refusal = await _refusal(public)
+        assert (refusal.code.name, refusal.reason, refusal.origin) == ("UNAVAILABLE", "DRAINING", "BROKER")
+        assert refusal.retry_after_s
+        assert await _tells_not_serving(public)
     assert own.stop() == 0
+
+
+async def test_a_drain_tells_how_many_calls_it_did_not_wait_for(
+    tmp_path_factory: pytest.TempPathFactory, register: Register
+) -> None:
+    own = RunningBroker(tmp_path_factory.mktemp("d"))
+    own.start()
+    register.delay_s = 1.0
+    await own.put(catalogue(register.base_url, own.public_key))
+    async with own.client() as client, grpc.aio.insecure_channel(f"unix:{own.directory}/admin.sock") as admin:
+        stub: Any = AdminServiceStub(admin)
+        call = asyncio.create_task(client.call(INTERFACE, {"resident_id": resident_id(1)}, purpose=PURPOSE))
+        await asyncio.to_thread(wait_until, lambda: register.calls)
+        assert (await stub.Drain(admin_pb2.DrainRequest(timeout=Duration()))).in_progress == 1
+        assert not (await call).found
+        await eventually(lambda: _is_empty(stub))
+    assert own.stop() == 0
+
+
+async def _is_empty(stub: Any) -> bool:
+    return (await stub.GetStatus(admin_pb2.GetStatusRequest())).in_progress == 0
+
+
+async def _tells_not_serving(public: grpc.aio.Channel) -> bool:
+    answer = await health_pb2_grpc.HealthStub(public).Check(health_pb2.HealthCheckRequest())
+    return bool(answer.status == health_pb2.HealthCheckResponse.NOT_SERVING)
+
+
+async def _refusal(public: grpc.aio.Channel) -> CallFailed:
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await public.unary_unary("/broker.v1.ExchangeService/Call")(b"\x0a\x01x")
+    return decode(refusal.value)

@@ -47,10 +47,11 @@ def test_a_secret_file_is_read_without_its_line_end(tmp_path: Path) -> None:
     assert read_secret(tmp_path, "key") == b"secret"
 
 
-@pytest.mark.parametrize("name", ["absent", "", "../key", "/etc/hostname", ".", "..", "directory", "empty"])
+@pytest.mark.parametrize("name", ["absent", "", "../key", "/etc/hostname", ".", "..", "directory", "empty", "binary"])
 def test_a_secret_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "secrets" / "directory").mkdir(parents=True)
     (tmp_path / "secrets" / "empty").touch()
+    (tmp_path / "secrets" / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "key").write_bytes(b"secret")
     with pytest.raises(SecretMissing, match=f"`{name}`"):
         read_secret(tmp_path / "secrets", name)
@@ -294,15 +295,15 @@ async def ask_for(seconds: float, callers: int, asking: Providers, base_url: str
 
 @pytest.mark.parametrize("revokes", [False, True])
 async def test_200_callers_see_nothing_of_a_secret_that_rotates(secrets_dir: Path, revokes: bool) -> None:
-    exchange = Exchange(life_ms=400, revokes=revokes)
+    exchange = Exchange(life_ms=1000, revokes=revokes)  # longer than any one call takes, even on a busy machine
     issued: set[bytes] = set()
     async with http_server(exchange.handle) as base_url, providers(config(secrets_dir)) as asking:
         watch = asyncio.create_task(collect(exchange, issued))
-        answers, failures = await ask_for(2, 200, asking, base_url)
+        answers, failures = await ask_for(3.5, 200, asking, base_url)
         watch.cancel()
     assert failures == []
     assert answers > 200
-    assert len(issued) >= 4
+    assert len(issued) >= 3
 
 
 async def collect(exchange: Exchange, issued: set[bytes]) -> None:

@@ -263,6 +263,13 @@ async def test_a_missing_password_file_is_named(tmp_path: Path) -> None:
             await ask(asking, "postgresql+psycopg://broker@127.0.0.1/city", password_file="absent")
 
 
+async def test_a_password_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes("密码".encode("gb18030"))
+    async with providers(config(tmp_path)) as asking:
+        with pytest.raises(SecretMissing, match="`password`"):
+            await ask(asking, "postgresql+psycopg://broker@127.0.0.1/city", password_file="password")
+
+
 # --- validation ---------------------------------------------------------------------------------------------------------
 
 ARGUMENTS = {
@@ -317,6 +324,14 @@ def test_a_good_url_has_no_problems(name: str) -> None:
         "",
         "postgresql+psycopg://broker:TOP@db/city",
         "postgresql+psycopg://db/city?password=TOP",
+        "postgresql+psycopg://db/city?sslPassword=TOP",
+        "postgresql+psycopg://db/city?%70assword=TOP",
+        "postgresql+psycopg://broker:T/OP@db/city",
+        "postgresql+psycopg://broker@db:port/city",
+        "postgresql+psycopg://broker@db:0/city",
+        "postgresql+psycopg://broker@db:65536/city",
+        "postgresql+psycopg://broker@db",
+        "sqlite+aiosqlite://",
     ],
 )
 def test_a_bad_url_is_refused_without_repeating_it(name: str) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from broker.cli.admin import admin
+from broker.cli.arguments import Arguments, given
 from broker.cli.output import ConfigFile, Json, emit, load_config, say
 from broker.v1 import admin_pb2 as pb
 
@@ -21,6 +22,8 @@ def _group() -> None:
 
 @app.command()
 def purge(
+    arguments: Arguments = None,
+    question: Annotated[str | None, typer.Option(help="Every answer of this interface to the question key=value ….")] = None,
     interface: Annotated[str | None, typer.Option(help="Every answer of this interface.")] = None,
     provider: Annotated[str | None, typer.Option(help="Every answer of this provider.")] = None,
     subject: Annotated[
@@ -31,11 +34,18 @@ def purge(
     json: Json = False,
 ) -> None:
     """Remove cached answers; a call made afterwards never sees them. Choose exactly one target."""
-    if sum([bool(interface), bool(provider), subject, everything]) != 1:
-        raise typer.BadParameter("choose exactly one of --interface, --provider, --subject, --all")
+    if sum([bool(question), bool(interface), bool(provider), subject, everything]) != 1:
+        raise typer.BadParameter("choose exactly one of --question, --interface, --provider, --subject, --all")
+    if arguments and not question:
+        raise typer.BadParameter("key=value belongs to --question")
+    request = _question(question, arguments) if question else _request(interface, provider, subject)
     with admin(load_config(file)) as stub:
-        removed = stub.Purge(_request(interface, provider, subject)).removed
+        removed = stub.Purge(request).removed
     emit({"removed": removed}) if json else say(f"{removed} answers removed")
+
+
+def _question(interface: str, arguments: list[str] | None) -> pb.PurgeRequest:
+    return pb.PurgeRequest(question=pb.CacheQuestion(interface=interface, arguments=given(arguments)))
 
 
 def _request(interface: str | None, provider: str | None, subject: bool) -> pb.PurgeRequest:

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 import msgspec
 import typer
 
+from broker.cli.arguments import Arguments, given
 from broker.cli.consumer import KeyFile, KeyId, read_key
 from broker.cli.output import Json, console, emit, say, table
 from broker.client import Answer, CallFailed, Client, TokenSource
@@ -24,7 +25,7 @@ def call(
     purpose: Annotated[str, typer.Option(help="Purpose code of the grant.")],
     consumer: Annotated[str, typer.Option(envvar="BROKER_CONSUMER", help="Who asks.")],
     key_file: KeyFile,
-    arguments: Annotated[list[str] | None, typer.Argument(help="key=value …; key=- reads it from standard input.")] = None,
+    arguments: Arguments = None,
     target: Annotated[str, typer.Option(envvar="BROKER_TARGET", help="The broker, host:port.")] = "127.0.0.1:50051",
     matter: Annotated[str, typer.Option(help="Code of the business matter.")] = "",
     key_id: KeyId = DEFAULT_KEY_ID,
@@ -39,21 +40,11 @@ def call(
     with Client(target, tokens) as client:
         try:
             answer = client.call(
-                interface, _pairs(arguments or []), purpose=purpose, matter=matter, timeout_s=timeout_s, max_age_s=max_age_s
+                interface, given(arguments), purpose=purpose, matter=matter, timeout_s=timeout_s, max_age_s=max_age_s
             )
         except CallFailed as failure:
             _print_failure(failure, json)
     emit(answer) if json else _print(answer)
-
-
-def _pairs(arguments: list[str]) -> dict[str, str]:
-    pairs = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not equals:
-            raise typer.BadParameter("arguments are key=value")
-        pairs[name] = sys.stdin.readline().strip() if value == "-" else value
-    return pairs
 
 
 def _print(answer: Answer) -> None:

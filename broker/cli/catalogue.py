@@ -12,7 +12,7 @@ from broker.config import Config
 from broker.errors import CatalogueRefused
 from broker.model.catalogue import Catalogue
 from broker.policy import directory, validate
-from broker.policy.store import ControlPlane, Difference
+from broker.policy.store import Difference, open_control
 from broker.upstream.check import connector_problems
 
 app = typer.Typer(help="Check, compare and apply a catalogue directory.", no_args_is_help=True)
@@ -36,7 +36,7 @@ def read_valid(path: Path) -> Catalogue:
 def apply_directory(path: Path, config: Config) -> tuple[int, Difference]:
     """Make the control plane hold exactly what a directory says; returns the revision in force and what changed."""
     catalogue = read_valid(path)
-    control = ControlPlane(config.expand(config.control.url))
+    control = open_control(config)
     try:
         return control.apply(catalogue)
     finally:
@@ -55,7 +55,7 @@ def check(path: Directory, json: Json = False) -> None:
 def diff(path: Directory, file: ConfigFile = None, json: Json = False) -> None:
     """Show what applying a directory would change."""
     catalogue, config = read_valid(path), load_config(file)
-    control = ControlPlane(config.expand(config.control.url))
+    control = open_control(config)
     try:
         _print(control.difference(catalogue), None, json)
     finally:

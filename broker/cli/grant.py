@@ -11,7 +11,7 @@ import typer
 
 from broker.cli.catalogue import apply_directory
 from broker.cli.output import ConfigFile, Json, emit, load_config, say
-from broker.errors import CatalogueRefused
+from broker.errors import CatalogueRefused, DirectoryUnusable
 
 app = typer.Typer(help="Grants.", no_args_is_help=True)
 
@@ -33,11 +33,14 @@ def add(
     json: Json = False,
 ) -> None:
     """Write a grant into a catalogue directory and apply the directory; undone if it would not be valid."""
-    name = f"{consumer}.{interface}.{purpose[0]}".lower()
+    name = f"{consumer}.{interface}.{purpose[0]}".lower().replace("/", "-")  # codes may have slashes, file names may not
     target = path / f"grant-{name}.toml"
     if target.exists():
         raise CatalogueRefused((f"{target.name}: exists already; edit it and run `broker catalogue apply {path}`",))
-    target.write_text(_toml(name, consumer, interface, purpose, field, until), encoding="utf-8")
+    try:
+        target.write_text(_toml(name, consumer, interface, purpose, field, until), encoding="utf-8")
+    except OSError as error:
+        raise DirectoryUnusable(f"{target}: cannot be written ({error.strerror})") from error
     try:
         version, _ = apply_directory(path, load_config(file))
     except BaseException:

@@ -12,12 +12,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import psycopg
 
 from broker.client.credentials import generate_key
@@ -27,10 +26,12 @@ from broker.demo.city import build_city
 from broker.demo.consumers import CONSUMERS
 from broker.demo.postgresql import copy_city
 from broker.demo.processes import Simulators
-from broker.errors import StartupError
+from broker.errors import PortTaken, StartupError
+from broker.v1.admin_pb2 import GetStatusRequest
+from broker.v1.admin_pb2_grpc import AdminServiceStub
 
 START_TIMEOUT_S = 30
-_PREFERRED_PORTS = {"grpc": 50051, "admin": 9464}
+_PREFERRED_PORTS, _ANY_PORTS = (50051, 9464), (0, 0)  # gRPC, admin page
 Tell = Callable[[str], None]
 
 
@@ -95,9 +96,13 @@ def running(directory: Path, city_url: str, tell: Tell) -> Iterator[Demo]:
     write_app_keys(secrets)
     with Simulators(directory / "city.db", secrets) as simulators:
         write_catalogue(directory / "catalogue", simulators.addresses(_asked_by_broker(city_url)), _public_keys(directory))
-        config_file = _write_config(directory)
         tell("starting the broker")
-        yield from _with_broker(directory, config_file, simulators)
+        demo = _start_broker(directory, simulators)
+        try:
+            yield demo
+        finally:
+            demo.supervisor.terminate()
+            demo.supervisor.wait()
 
 
 def _copy_city(city: Path, city_url: str) -> None:
@@ -124,12 +129,12 @@ def _public_keys(directory: Path) -> dict[str, str]:
     return {consumer: generate_key(keys / f"{consumer}.key") for consumer in CONSUMERS}
 
 
-def _write_config(directory: Path) -> Path:
-    grpc, admin = (free_port(preferred) for preferred in _PREFERRED_PORTS.values())
+def _write_config(directory: Path, ports: tuple[int, int]) -> Path:
+    grpc_port, admin_port = (free_port(preferred) for preferred in ports)
     file = directory / "broker.toml"
     file.write_text(
         f'data_dir = "{directory.resolve() / "broker"}"\n\n'
-        f'[grpc]\naddress = "127.0.0.1:{grpc}"\n\n[admin]\nhttp_address = "127.0.0.1:{admin}"\n',
+        f'[grpc]\naddress = "127.0.0.1:{grpc_port}"\n\n[admin]\nhttp_address = "127.0.0.1:{admin_port}"\n',
         encoding="utf-8",
     )
     return file
@@ -146,21 +151,22 @@ def free_port(preferred: int = 0) -> int:
         return int(probe.getsockname()[1])
 
 
-def _with_broker(directory: Path, config_file: Path, simulators: Simulators) -> Iterator[Demo]:
-    _broker(config_file, "catalogue", "apply", str(directory / "catalogue"))
-    config = load(config_file)
-    log_file = directory / "broker.log"
-    with log_file.open("wb") as log:
-        supervisor = subprocess.Popen(  # noqa: S603 - our own module
-            [*_COMMAND, "serve", "--config", str(config_file)], stderr=log, start_new_session=True
-        )
-    try:
-        demo = Demo(directory, config_file, config, simulators, supervisor)
-        _wait_ready(demo, log_file)
-        yield demo
-    finally:
+def _start_broker(directory: Path, simulators: Simulators) -> Demo:
+    """Start on the preferred ports if they are free, and on others if somebody takes them in between."""
+    for ports in (_PREFERRED_PORTS, _ANY_PORTS):
+        config_file = _write_config(directory, ports)
+        _broker(config_file, "catalogue", "apply", str(directory / "catalogue"))
+        with (directory / "broker.log").open("wb") as log:
+            supervisor = subprocess.Popen(  # noqa: S603 - our own module
+                [*_COMMAND, "serve", "--config", str(config_file)], stderr=log, start_new_session=True
+            )
+        demo = Demo(directory, config_file, load(config_file), simulators, supervisor)
+        if _wait_ready(demo):
+            return demo
         supervisor.terminate()
-        supervisor.wait()
+        if supervisor.wait() != PortTaken.exit_code:
+            break
+    raise DemoFailed(f"the broker did not come up; its log is {directory / 'broker.log'}")
 
 
 _COMMAND = (sys.executable, "-m", "broker.cli.main")
@@ -174,18 +180,20 @@ def _broker(config_file: Path, *arguments: str) -> None:
         raise DemoFailed(f"`broker {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
 
-def _wait_ready(demo: Demo, log_file: Path) -> None:
+def _wait_ready(demo: Demo) -> bool:
+    """Wait until the broker serves; False if it ended or takes too long."""
     until = time.monotonic() + START_TIMEOUT_S
-    while not is_ready(demo):
-        if demo.supervisor.poll() is not None or time.monotonic() > until:
-            raise DemoFailed(f"the broker did not come up; its log is {log_file}")
+    while demo.supervisor.poll() is None and time.monotonic() < until:
+        if _serves(demo):
+            return True
         time.sleep(0.05)
+    return False
 
 
-def is_ready(demo: Demo) -> bool:
-    """Whether the broker says that it takes calls."""
-    try:
-        with urllib.request.urlopen(f"{demo.admin_url}/readyz", timeout=1) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def _serves(demo: Demo) -> bool:
+    """Ask over the admin socket: it is this broker's own, whereas anybody's might answer on a port."""
+    with grpc.insecure_channel(f"unix:{demo.config.path(demo.config.admin.socket)}") as channel:
+        try:
+            return not AdminServiceStub(channel).GetStatus(GetStatusRequest(), timeout=1).draining
+        except grpc.RpcError:
+            return False

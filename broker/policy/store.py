@@ -111,8 +111,7 @@ class ControlPlane:
         """
         self._engine = _engine(_url(url, password_file))
         try:
-            with _transaction(self._engine, _WRITE) as connection:
-                _migrate(connection)
+            _migrate(self._engine)
         except CommandError as error:
             raise ConfigurationError("control.url: the database was made by a newer version of this software") from error
 
@@ -191,7 +190,8 @@ def _engine(url: URL) -> Engine:
             Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DirectoryUnusable(f"{Path(url.database).parent}: cannot be made ({error.strerror})") from error
-    return create_engine(url, pool_pre_ping=True, connect_args=_CONNECT[url.get_backend_name()])
+    arguments = {name: value for name, value in _CONNECT[url.get_backend_name()].items() if name not in url.query}
+    return create_engine(url, pool_pre_ping=True, connect_args=arguments)
 
 
 @contextlib.contextmanager
@@ -206,13 +206,17 @@ def _transaction(engine: Engine, begin: Mapping[str, str]) -> Iterator[Connectio
         raise DirectoryUnusable(f"control.url: the database cannot be used ({type(cause).__name__})") from error
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(engine: Engine) -> None:
+    """Upgrade the tables if they are not of this version; who only reads them needs no lock for that."""
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     head = ScriptDirectory.from_config(settings).get_current_head()
-    if MigrationContext.configure(connection).get_current_revision() != head:
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+    with _transaction(engine, _READ) as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current != head:
+        with _transaction(engine, _WRITE) as connection:
+            settings.attributes["connection"] = connection
+            command.upgrade(settings, "head")
 
 
 def _version(connection: Connection) -> int:

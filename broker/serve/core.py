@@ -1,7 +1,8 @@
 """The core process: one event loop that serves every method, asks the providers, and alone writes the cache.
 
 Started by the supervisor as ``python -m broker.serve.core``. It does its imports, waits for "go" on standard input (so that it
-can stand by as a spare), serves, and says so on the descriptor it was given. SIGTERM: NOT_SERVING, drain, stop.
+can stand by as a spare), serves, and says so on the descriptor it was given. SIGTERM: tells health NOT_SERVING, serves on for
+`grpc.drain_ms`, refuses new calls, waits for those in progress, ends.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from broker.policy.identify import Identifier
 from broker.policy.spend import Rates
 from broker.policy.store import ControlPlane
 from broker.serve.admin_http import AdminHttp
+from broker.serve.gate import Gate
 from broker.serve.server import admin_server, public_server, service_names
 from broker.serve.supervisor import READY_FD
 from broker.serve.watch import SnapshotWatch
@@ -41,6 +43,8 @@ from broker.upstream.providers import Providers
 
 log = structlog.get_logger("core")
 
+_OPERATORS_GRACE_S = 1.0  # for what operators ask while the process ends; a Drain among them returns by itself
+
 
 class Core:
     """What runs between start and stop."""
@@ -50,7 +54,7 @@ class Core:
         self._restarts = restarts
         self._stop = asyncio.Event()
         self._serving = False
-        self._rpc = RpcMetrics()
+        self._gate = Gate()
         self._exchange = Exchange(
             config=settings,
             cache=CacheStore(settings.path("{data_dir}"), settings.cache),
@@ -79,7 +83,7 @@ class Core:
         self._stop.set()
 
     async def _serve(self, watch: SnapshotWatch) -> None:
-        self._server, self._health = public_server(self._settings, self._exchange, self._rpc)
+        self._server, self._health = public_server(self._settings, self._exchange, RpcMetrics(), self._gate)
         admin = admin_server(self._settings, self._exchange, self._operations(watch))
         page = AdminHttp(self._exchange.cache, lambda: self._serving)
         await page.start(self._settings.admin.http_address)
@@ -93,8 +97,7 @@ class Core:
         for chore in chores:
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
-        await self._server.stop(self._settings.grpc.grace_ms / 1000)
-        await admin.stop(0)
+        await admin.stop(_OPERATORS_GRACE_S)
         await page.stop()
         await self._close()
 
@@ -103,7 +106,7 @@ class Core:
             reload=watch.reload,
             drain=self._drain,
             draining=lambda: not self._serving,
-            in_progress=lambda: self._rpc.in_progress,
+            in_progress=lambda: self._gate.in_progress,
             started_at_ms=time.time_ns() // 1_000_000,
             restarts=self._restarts,
         )
@@ -116,33 +119,36 @@ class Core:
         gc.freeze()  # what start-up made stays; the collector need not walk it again and again
         log.info("serving", grpc=self._settings.grpc.address, admin=self._settings.admin.http_address, version=__version__)
         if READY_FD in os.environ:
-            os.write(int(os.environ[READY_FD]), b"1")
+            with contextlib.suppress(BrokenPipeError):  # the supervisor has gone; standard input tells that too
+                os.write(int(os.environ[READY_FD]), b"1")
 
     async def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:
         for name in service_names():
             await self._health.set(name, status)
 
     async def _drain(self, timeout_s: float | None) -> int:
-        """Leave the balancers' lists first, then wait for the calls in progress; returns how many are left."""
+        """Leave the balancers' lists, then let no new call in and those in progress end; returns how many are left."""
         self._serving = False
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.sleep(self._settings.grpc.drain_ms / 1000)
-        until = time.monotonic() + (self._settings.grpc.grace_ms / 1000 if timeout_s is None else timeout_s)
-        while self._rpc.in_progress and time.monotonic() < until:  # noqa: ASYNC110 - calls are counted, not awaited
-            await asyncio.sleep(0.01)
-        return self._rpc.in_progress
+        self._gate.close()
+        return await self._gate.emptied(self._settings.grpc.grace_ms / 1000 if timeout_s is None else timeout_s)
 
     async def _keep_cache(self) -> None:
-        """Let go of what has ended and of readers that died."""
+        """Let go of what has ended and of readers that died. Whatever goes wrong is tried again; nobody awaits this."""
         cache, pause_s = self._exchange.cache, 1.0
         checked = time.monotonic()
         while True:
             await asyncio.sleep(pause_s)
-            removed = cache.sweep(self._exchange.wall_ms())
-            pause_s = 0.01 if removed else 1.0  # go on at once while there is more
-            if time.monotonic() - checked >= self._settings.cache.reader_check_s:
-                cache.check_readers()
-                checked = time.monotonic()
+            pause_s = 1.0
+            try:
+                if cache.sweep(self._exchange.wall_ms()):
+                    pause_s = 0.01  # go on at once while there is more
+                if time.monotonic() - checked >= self._settings.cache.reader_check_s:
+                    checked = time.monotonic()
+                    cache.check_readers()
+            except Exception as error:
+                log.error("the cache could not be kept", error=type(error).__name__)
 
     async def _close(self) -> None:
         await self._exchange.flights.drain()
@@ -163,21 +169,25 @@ def main() -> NoReturn:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--json-logs", action="store_true")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     restarts = _wait_for_go()
     try:
         settings = config.load(arguments.config)
         logs.configure(settings.log, force_json=arguments.json_logs)
-        with contextlib.suppress(asyncio.CancelledError):
-            uvloop.run(_run(settings, restarts))
+        uvloop.run(_run(settings, restarts))
     except StartupError as error:
         print(f"broker: {error}", file=sys.stderr)  # noqa: T201 - the one line that a person reads
         raise SystemExit(error.exit_code) from None
-    raise SystemExit(0)
 
 
-async def _run(settings: config.Config, restarts: int) -> None:
-    await Core(settings, restarts).run()
+async def _run(settings: config.Config, restarts: int) -> NoReturn:
+    """Run a core and end the process.
+
+    The consumers' server is not stopped: calls that reach a stopped server before its clients know are CANCELLED, which no
+    client tries again. A connection that closes with its process is UNAVAILABLE, which every one does.
+    """
+    core = Core(settings, restarts)
+    await core.run()
+    os._exit(0)  # at once, for Python's own way out cancels what the server has in hand
 
 
 if __name__ == "__main__":

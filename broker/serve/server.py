@@ -5,7 +5,9 @@ Which services stand on which, and with which limits. What must not go in here: 
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from broker.config import Config
 from broker.errors import DirectoryUnusable, PortTaken
 from broker.exchange import Exchange
+from broker.serve.gate import Gate
 from broker.services import registry
 from broker.services.admin_service import AdminService, Operations
 from broker.services.exchange_service import ExchangeService
@@ -34,13 +37,16 @@ PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
 )
 ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_by_name["AdminService"],)
 _CHANNELZ: ServiceDescriptor = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
+_NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def public_server(config: Config, exchange: Exchange, rpc: RpcMetrics) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    """Make the consumers' server, listening.
+def public_server(
+    config: Config, exchange: Exchange, rpc: RpcMetrics, gate: Gate
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+    """Make the consumers' server, listening. The gate stands before its methods; health and reflection are told always.
 
     Raises:
         PortTaken: the address is in use or not allowed.
@@ -49,7 +55,7 @@ def public_server(config: Config, exchange: Exchange, rpc: RpcMetrics) -> tuple[
     counting = rpc.counting(server)
     servicers: dict[str, object] = {"ExchangeService": ExchangeService(exchange)}
     for service in PUBLIC_SERVICES:
-        registry.add(counting, service, servicers.get(service.name, object()))
+        registry.add(counting, service, gate.guard(servicers.get(service.name, object())))
     names = [service.full_name for service in PUBLIC_SERVICES]
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, counting)
@@ -64,16 +70,15 @@ def admin_server(config: Config, exchange: Exchange, operations: Operations) -> 
     """Make the operators' server, listening on a socket that only the broker's own user may open.
 
     Raises:
-        DirectoryUnusable: the socket's path is too long or cannot be written.
+        DirectoryUnusable: the socket's path is too long, cannot be written, or is something else.
     """
     path = config.path(config.admin.socket)
-    _check_socket_path(path)
+    _clear_socket_path(path)
     server = grpc.aio.server(options=_options(config))
     for service in ADMIN_SERVICES:
         registry.add(server, service, AdminService(exchange, operations))
     channelz.add_channelz_servicer(server)
     _add_reflection(server, [service.full_name for service in (*ADMIN_SERVICES, _CHANNELZ)])
-    path.unlink(missing_ok=True)
     mask = os.umask(0o177)
     try:
         server.add_insecure_port(f"unix:{path}")
@@ -100,15 +105,50 @@ def _options(config: Config) -> Sequence[tuple[str, Any]]:
 
 
 def _listen(server: grpc.aio.Server, address: str) -> None:
+    """Listen on every address that the host stands for. gRPC alone is content with one of them."""
     try:
-        server.add_insecure_port(address)
+        for exact in _addresses(address):
+            server.add_insecure_port(exact)
+    except OSError as error:
+        raise PortTaken(f"grpc.address: cannot listen on {address} ({error.strerror})") from error
     except RuntimeError as error:
         raise PortTaken(f"grpc.address: cannot listen on {address}; is another process using it?") from error
 
 
-def _check_socket_path(path: Path) -> None:
+def _addresses(address: str) -> list[str]:
+    """Resolve the host once and try each of its addresses, for gRPC does not say what is wrong with one.
+
+    A name may stand for an address that this machine does not have (`localhost` for ::1 without IPv6); nobody can take that.
+    """
+    host, _, port = address.rpartition(":")
+    found: dict[str, None] = {}  # a list without doubles: hosts(5) may have a name twice
+    missing: OSError | None = None
+    for family, _, _, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
+        try:
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(where)
+            bare = str(where[0])
+            found[f"[{bare}]:{port}" if family == socket.AF_INET6 else f"{bare}:{port}"] = None
+        except OSError as error:
+            if error.errno not in _NOT_OF_THIS_MACHINE:
+                raise
+            missing = error
+    if missing is not None and not found:
+        raise missing
+    return list(found)
+
+
+def _clear_socket_path(path: Path) -> None:
+    """Remove the socket of the last core, and nothing but a socket."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise DirectoryUnusable(f"admin.socket: {path} is longer than {_MAX_SOCKET_PATH} bytes; set a shorter one")
+    try:
+        if path.exists() and not path.is_socket():
+            raise DirectoryUnusable(f"admin.socket: {path} is there and is not a socket")
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DirectoryUnusable(f"admin.socket: {path} cannot be made ({error.strerror})") from error
 
 
 def _add_reflection(server: grpc.aio.Server, names: list[str]) -> None:

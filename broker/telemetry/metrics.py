@@ -17,6 +17,8 @@ grpc_started = Counter("grpc_server_started", "RPCs started on the server.", _ME
 grpc_handled = Counter(
     "grpc_server_handled", "RPCs completed on the server, whatever the outcome.", (*_METHOD, "grpc_code"), registry=registry
 )
+grpc_received = Counter("grpc_server_msg_received", "Messages received of unary requests.", _METHOD, registry=registry)
+grpc_sent = Counter("grpc_server_msg_sent", "Messages sent.", _METHOD, registry=registry)
 grpc_seconds = Histogram(
     "grpc_server_handling_seconds", "Time the server took for an RPC.", _METHOD, registry=registry, buckets=LATENCY_BUCKETS_S
 )

@@ -30,9 +30,6 @@ class RpcMetrics:
     Not an interceptor: `grpc.aio` runs those as coroutines for every RPC, this wraps each method's handler once.
     """
 
-    def __init__(self) -> None:
-        self.in_progress = 0
-
     def counting(self, server: grpc.aio.Server) -> Any:
         """Return what can be given to generated `add_…_to_server` functions in the server's place."""
         return _CountingServer(server, self)
@@ -49,15 +46,17 @@ class RpcMetrics:
 
     def _unary(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
         started, seconds = metrics.grpc_started.labels(*labels), metrics.grpc_seconds.labels(*labels)
+        received, sent = metrics.grpc_received.labels(*labels), metrics.grpc_sent.labels(*labels)
 
         async def run(request: Any, context: Any) -> Any:
             started.inc()
-            self.in_progress += 1
+            received.inc()
             begin = time.perf_counter()
             try:
-                return await behaviour(request, context)
+                answer = await behaviour(request, context)
+                sent.inc()
+                return answer
             finally:
-                self.in_progress -= 1
                 seconds.observe(time.perf_counter() - begin)
                 metrics.grpc_handled.labels(*labels, _code(context)).inc()
 
@@ -65,12 +64,14 @@ class RpcMetrics:
 
     def _stream(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
         started, seconds = metrics.grpc_started.labels(*labels), metrics.grpc_seconds.labels(*labels)
+        sent = metrics.grpc_sent.labels(*labels)
 
         async def run(request: Any, context: Any) -> AsyncIterator[Any]:
             started.inc()
             begin = time.perf_counter()
             try:
                 async for message in behaviour(request, context):
+                    sent.inc()
                     yield message
             finally:
                 seconds.observe(time.perf_counter() - begin)

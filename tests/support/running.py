@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,21 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    """Look again and again until something is so; how long that takes is not what is tested."""
+    until = time.monotonic() + START_S
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.01)
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
+    """`wait_until` for what has to be awaited."""
+    async with asyncio.timeout(START_S):
+        while not await condition():  # noqa: ASYNC110 - a process is watched from outside
+            await asyncio.sleep(0.01)
 
 
 class RunningBroker:
@@ -77,10 +94,11 @@ class RunningBroker:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "broker.cli.main", *arguments]
 
-    def start(self) -> None:
+    def start(self, **options: Any) -> None:
+        """Start and wait until it serves; the options are those of `Popen`."""
         with self.log_file.open("ab") as log:
             environment = {**os.environ, **self.environment}
-            self.process = subprocess.Popen(self.command("serve"), stderr=log, env=environment)
+            self.process = subprocess.Popen(self.command("serve"), stderr=log, env=environment, **options)
         self.wait_ready()
 
     def wait_ready(self) -> None:
@@ -106,11 +124,20 @@ class RunningBroker:
             stub: Any = AdminServiceStub(channel)
             return int((await stub.Purge(admin_pb2.PurgeRequest(**target))).removed)
 
+    def workers(self) -> list[int]:
+        """The processes below the supervisor, oldest first: the serving core and its spare, if there is one."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
     def core_pid(self) -> int:
         """The serving core: the only process below the supervisor that listens."""
-        assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return int(next(pid for pid in children if _listens(int(pid), int(self.target.rpartition(":")[2]))))
+        return next(pid for pid in self.workers() if _listens(pid, int(self.target.rpartition(":")[2])))
+
+    def spare_pid(self) -> int:
+        """The spare, waited for; it may not have done its imports yet."""
+        wait_until(lambda: len(self.workers()) == 2)
+        return self.workers()[1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -121,7 +148,10 @@ class RunningBroker:
 
 
 def _listens(pid: int, port: int) -> bool:
-    sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed while we look
+            sockets.add(str(path.readlink()))
     for line in (*Path("/proc/net/tcp").read_text().splitlines(), *Path("/proc/net/tcp6").read_text().splitlines()):
         parts = line.split()
         if parts[3] == "0A" and parts[1].endswith(f":{port:04X}") and f"socket:[{parts[9]}]" in sockets:
