@@ -39,8 +39,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     running = RunningBroker(tmp_path_factory.mktemp("s"))
     running.start()
     yield running
-    if running.process is not None:
-        running.stop()
+    running.kill()
 
 
 @pytest.fixture
@@ -54,8 +53,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run
 
     yield one
     for broker in made:
-        if broker.process is not None:
-            broker.stop(signal.SIGKILL)
+        broker.kill()
 
 
 def _alive(pids: list[int]) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
@@ -132,8 +132,16 @@ async def test_an_undecodable_message_is_an_invalid_request(broker: RunningBroke
     assert "Traceback" not in broker.log_file.read_text()
 
 
-async def test_draining_leaves_the_balancers_lists_and_then_refuses(tmp_path_factory: pytest.TempPathFactory) -> None:
-    own = RunningBroker(tmp_path_factory.mktemp("d"), BROKER__GRPC__DRAIN_MS="2000")
+@pytest.fixture
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    """A broker, not yet started, that only this test drains."""
+    running = RunningBroker(tmp_path_factory.mktemp("d"))
+    yield running
+    running.kill()
+
+
+async def test_draining_leaves_the_balancers_lists_and_then_refuses(own: RunningBroker) -> None:
+    own.environment["BROKER__GRPC__DRAIN_MS"] = "2000"
     own.start()
     async with (
         grpc.aio.insecure_channel(f"unix:{own.directory}/admin.sock") as admin,
@@ -152,10 +160,7 @@ async def test_draining_leaves_the_balancers_lists_and_then_refuses(tmp_path_fac
     assert own.stop() == 0
 
 
-async def test_a_drain_tells_how_many_calls_it_did_not_wait_for(
-    tmp_path_factory: pytest.TempPathFactory, register: Register
-) -> None:
-    own = RunningBroker(tmp_path_factory.mktemp("d"))
+async def test_a_drain_tells_how_many_calls_it_did_not_wait_for(own: RunningBroker, register: Register) -> None:
     own.start()
     register.delay_s = 1.0
     await own.put(catalogue(register.base_url, own.public_key))

@@ -29,7 +29,7 @@ from broker.exchange import Exchange
 from broker.model.snapshot import EMPTY
 from broker.policy.identify import Identifier
 from broker.policy.spend import Rates
-from broker.policy.store import ControlPlane
+from broker.policy.store import open_control
 from broker.serve.admin_http import AdminHttp
 from broker.serve.gate import Gate
 from broker.serve.server import admin_server, public_server, service_names
@@ -38,7 +38,6 @@ from broker.serve.watch import SnapshotWatch
 from broker.services.admin_service import Operations
 from broker.telemetry import log as logs
 from broker.telemetry import metrics
-from broker.telemetry.rpc import RpcMetrics
 from broker.upstream.providers import Providers
 
 log = structlog.get_logger("core")
@@ -71,7 +70,7 @@ class Core:
             loop.add_signal_handler(number, self._stop.set)
         # Nothing more is written to standard input: it becomes readable when the supervisor has gone, however it went.
         loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
-        control = await asyncio.to_thread(ControlPlane, self._settings.expand(self._settings.control.url))
+        control = await asyncio.to_thread(open_control, self._settings)
         watch = SnapshotWatch(self._exchange, control, self._settings.control.poll_ms)
         await watch.reload()
         await self._serve(watch)
@@ -83,7 +82,7 @@ class Core:
         self._stop.set()
 
     async def _serve(self, watch: SnapshotWatch) -> None:
-        self._server, self._health = public_server(self._settings, self._exchange, RpcMetrics(), self._gate)
+        self._server, self._health = public_server(self._settings, self._exchange, self._gate)
         admin = admin_server(self._settings, self._exchange, self._operations(watch))
         page = AdminHttp(self._exchange.cache, lambda: self._serving)
         await page.start(self._settings.admin.http_address)

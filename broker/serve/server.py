@@ -26,7 +26,7 @@ from broker.serve.gate import Gate
 from broker.services import registry
 from broker.services.admin_service import AdminService, Operations
 from broker.services.exchange_service import ExchangeService
-from broker.telemetry.rpc import RpcMetrics, Unknown
+from broker.telemetry.rpc import Unknown, counting
 from broker.v1 import admin_pb2, audit_pb2, catalogue_pb2, exchange_pb2, grants_pb2
 
 PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
@@ -43,24 +43,22 @@ _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def public_server(
-    config: Config, exchange: Exchange, rpc: RpcMetrics, gate: Gate
-) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+def public_server(config: Config, exchange: Exchange, gate: Gate) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Make the consumers' server, listening. The gate stands before its methods; health and reflection are told always.
 
     Raises:
         PortTaken: the address is in use or not allowed.
     """
     server = grpc.aio.server(options=_options(config))
-    counting = rpc.counting(server)
+    counted = counting(server)
     servicers: dict[str, object] = {"ExchangeService": ExchangeService(exchange)}
     for service in PUBLIC_SERVICES:
-        registry.add(counting, service, gate.guard(servicers.get(service.name, object())))
+        registry.add(counted, service, gate.guard(servicers.get(service.name, object())))
     names = [service.full_name for service in PUBLIC_SERVICES]
     status = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(status, counting)
+    health_pb2_grpc.add_HealthServicer_to_server(status, counted)
     if config.grpc.reflection:
-        _add_reflection(counting, [*names, health.SERVICE_NAME])
+        _add_reflection(counted, [*names, health.SERVICE_NAME])
     server.add_generic_rpc_handlers((Unknown(),))
     _listen(server, config.grpc.address)
     return server, status

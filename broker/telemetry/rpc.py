@@ -24,81 +24,79 @@ _KINDS = {
 _CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-class RpcMetrics:
-    """Counts what the handlers put on a server do. One to a server.
+def counting(server: grpc.aio.Server) -> Any:
+    """Return what can be given to generated `add_…_to_server` functions in the server's place.
 
     Not an interceptor: `grpc.aio` runs those as coroutines for every RPC, this wraps each method's handler once.
     """
+    return _CountingServer(server)
 
-    def counting(self, server: grpc.aio.Server) -> Any:
-        """Return what can be given to generated `add_…_to_server` functions in the server's place."""
-        return _CountingServer(server, self)
 
-    def wrap(self, handler: Any, path: str) -> Any:
-        """Return a method's handler that counts."""
-        kind, attribute = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
-        service, _, method = path.removeprefix("/").partition("/")
-        labels = (kind, service, method)
-        behaviour = getattr(handler, attribute)
-        streams = handler.response_streaming and not asyncio.iscoroutinefunction(behaviour)
-        counted = self._stream(behaviour, labels) if streams else self._unary(behaviour, labels)
-        return handler._replace(**{attribute: counted})
+def _wrap(handler: Any, path: str) -> Any:
+    """Return a method's handler that counts."""
+    kind, attribute = _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)]
+    service, _, method = path.removeprefix("/").partition("/")
+    labels = (kind, service, method)
+    behaviour = getattr(handler, attribute)
+    streams = handler.response_streaming and not asyncio.iscoroutinefunction(behaviour)
+    counted = _stream(behaviour, labels) if streams else _unary(behaviour, labels)
+    return handler._replace(**{attribute: counted})
 
-    def _unary(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
-        started, seconds = metrics.grpc_started.labels(*labels), metrics.grpc_seconds.labels(*labels)
-        received, sent = metrics.grpc_received.labels(*labels), metrics.grpc_sent.labels(*labels)
 
-        async def run(request: Any, context: Any) -> Any:
-            started.inc()
-            received.inc()
-            begin = time.perf_counter()
-            try:
-                answer = await behaviour(request, context)
+def _unary(behaviour: Any, labels: tuple[str, str, str]) -> Any:
+    started, seconds = metrics.grpc_started.labels(*labels), metrics.grpc_seconds.labels(*labels)
+    received, sent = metrics.grpc_received.labels(*labels), metrics.grpc_sent.labels(*labels)
+
+    async def run(request: Any, context: Any) -> Any:
+        started.inc()
+        received.inc()
+        begin = time.perf_counter()
+        try:
+            answer = await behaviour(request, context)
+            sent.inc()
+            return answer
+        finally:
+            seconds.observe(time.perf_counter() - begin)
+            metrics.grpc_handled.labels(*labels, _code(context)).inc()
+
+    return run
+
+
+def _stream(behaviour: Any, labels: tuple[str, str, str]) -> Any:
+    started, seconds = metrics.grpc_started.labels(*labels), metrics.grpc_seconds.labels(*labels)
+    sent = metrics.grpc_sent.labels(*labels)
+
+    async def run(request: Any, context: Any) -> AsyncIterator[Any]:
+        started.inc()
+        begin = time.perf_counter()
+        try:
+            async for message in behaviour(request, context):
                 sent.inc()
-                return answer
-            finally:
-                seconds.observe(time.perf_counter() - begin)
-                metrics.grpc_handled.labels(*labels, _code(context)).inc()
+                yield message
+        finally:
+            seconds.observe(time.perf_counter() - begin)
+            metrics.grpc_handled.labels(*labels, _code(context)).inc()
 
-        return run
-
-    def _stream(self, behaviour: Any, labels: tuple[str, str, str]) -> Any:
-        started, seconds = metrics.grpc_started.labels(*labels), metrics.grpc_seconds.labels(*labels)
-        sent = metrics.grpc_sent.labels(*labels)
-
-        async def run(request: Any, context: Any) -> AsyncIterator[Any]:
-            started.inc()
-            begin = time.perf_counter()
-            try:
-                async for message in behaviour(request, context):
-                    sent.inc()
-                    yield message
-            finally:
-                seconds.observe(time.perf_counter() - begin)
-                metrics.grpc_handled.labels(*labels, _code(context)).inc()
-
-        return run
+    return run
 
 
 class _CountingServer:
     """Stands in for a server while handlers are registered."""
 
-    def __init__(self, server: grpc.aio.Server, metrics_of: RpcMetrics) -> None:
+    def __init__(self, server: grpc.aio.Server) -> None:
         self._server = server
-        self._metrics = metrics_of
 
     def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Register handlers, each of whose methods will be counted."""
-        self._server.add_generic_rpc_handlers(tuple(_Counted(handler, self._metrics) for handler in handlers))
+        self._server.add_generic_rpc_handlers(tuple(_Counted(handler) for handler in handlers))
 
     def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
         """Ignore, as `grpc.aio` does, what generated code offers beside the generic handlers."""
 
 
 class _Counted(grpc.GenericRpcHandler):
-    def __init__(self, handler: grpc.GenericRpcHandler, metrics_of: RpcMetrics) -> None:
+    def __init__(self, handler: grpc.GenericRpcHandler) -> None:
         self._handler = handler
-        self._metrics = metrics_of
         self._wrapped: dict[str, Any] = {}  # only methods that exist get here
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
@@ -108,7 +106,7 @@ class _Counted(grpc.GenericRpcHandler):
             handler = self._handler.service(handler_call_details)
             if handler is None:
                 return None
-            self._wrapped[path] = self._metrics.wrap(handler, path)
+            self._wrapped[path] = _wrap(handler, path)
         return self._wrapped[path]
 
 

@@ -146,6 +146,13 @@ class RunningBroker:
         self.process = None
         return code
 
+    def kill(self) -> None:
+        """Leave nothing behind, whatever state a test that failed has left it in."""
+        if self.process is not None:
+            for pid in self.workers():
+                os.kill(pid, signal.SIGKILL)
+            self.stop(signal.SIGKILL)
+
 
 def _listens(pid: int, port: int) -> bool:
     sockets = set()
