@@ -94,6 +94,17 @@ class RunningBroker:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "broker.cli.main", *arguments]
 
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, beside or instead of the broker."""
+        return subprocess.run(
+            self.command(*arguments),
+            env={**os.environ, **self.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
     def start(self, **options: Any) -> None:
         """Start and wait until it serves; the options are those of `Popen`."""
         with self.log_file.open("ab") as log:
