@@ -83,7 +83,7 @@ def _row(number: str, title: str, result: str, source: str, time: str) -> str:
 def _time(ms: float | None) -> str:
     if ms is None:
         return ""
-    return f"{ms * 1000:.0f} µs" if ms < 1 else f"{ms:.1f} ms"
+    return f"{ms * 1000:,.0f} µs" if ms < 10 else f"{ms:,.1f} ms"
 
 
 def _keep(started: Demo) -> None:
