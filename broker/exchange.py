@@ -90,7 +90,9 @@ async def call(exchange: Exchange, request: Request, token: str, client_timeout_
     try:
         return await _ask_once(exchange, asked, _timeout_s(exchange, interface, client_timeout_s))
     except BrokerError as error:
-        if entry and state is State.STALE_IF_ERROR and error.stale_allowed and purges == exchange.purges:
+        now_ms = exchange.wall_ms()  # the provider may have taken its time to fail: judged, and its age told, as of now
+        usable = entry is not None and judge(entry, now_ms, request.max_age_ms) is State.STALE_IF_ERROR
+        if entry and usable and error.stale_allowed and purges == exchange.purges:
             return _cached(asked, entry, now_ms, stale=True)
         raise
 

@@ -229,3 +229,16 @@ def _connections_to(pid: int, port: int) -> int:
     sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     return sum(row[3] == "01" and row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets for row in rows)
+
+
+async def test_the_age_of_a_stale_answer_is_that_of_the_moment_it_leaves(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    freshness = {"cacheable": True, "ttl_s": 1, "stale_if_error_s": 60, "jitter_ratio": 0.0}
+    await put(broker, register, interfaces=(interface(freshness=freshness),))
+    await ask(client)
+    await asyncio.sleep(1.1)
+    register.behaviour, register.delay_s = _failing, 0.7
+    stale = await ask(client)
+    assert stale.provenance.stale
+    assert stale.provenance.age_s >= 1.8, "the wait for the provider that failed is part of it"
