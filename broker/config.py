@@ -11,6 +11,7 @@ import os
 import re
 import tomllib
 import urllib.parse
+import zoneinfo
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,6 +72,12 @@ class ControlPlane(Section, frozen=True):
     poll_ms: Positive = 250  # a change is in force after at most this and the time to compile it
 
 
+class Policy(Section, frozen=True):
+    """What grants are read by."""
+
+    time_zone: str = "Asia/Shanghai"  # IANA name; hours and days of grants are meant in it
+
+
 class Identity(Section, frozen=True):
     """Application tokens."""
 
@@ -122,6 +129,7 @@ class Config(Section, frozen=True):
     admin: Admin = Admin()
     cache: Cache = Cache()
     control: ControlPlane = ControlPlane()
+    policy: Policy = Policy()
     identity: Identity = Identity()
     limits: Limits = Limits()
     upstream: Upstream = Upstream()
@@ -198,6 +206,8 @@ def _check(config: Config) -> None:
         )
     if config.grpc.default_timeout_ms <= config.upstream.deadline_margin_ms:
         raise ConfigurationError("grpc.default_timeout_ms: must be above upstream.deadline_margin_ms")
+    if config.policy.time_zone not in zoneinfo.available_timezones():
+        raise ConfigurationError("policy.time_zone: is not a time zone, such as Asia/Shanghai")
     if _has_password(config.control.url):
         raise ConfigurationError("control.url: must not contain a password; use control.password_file")
 

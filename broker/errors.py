@@ -5,7 +5,14 @@
     │   ├── InvalidRequest         INVALID_ARGUMENT     names every field that is wrong
     │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with the token
     │   ├── NotGranted             PERMISSION_DENIED    unknown interface and missing grant alike
-    │   ├── RateExceeded           RESOURCE_EXHAUSTED   with the time to wait
+    │   ├── OutsideHours           PERMISSION_DENIED    there is a grant, but not at this time of the week
+    │   ├── VerdictOnly            PERMISSION_DENIED    there is a grant, but not for data
+    │   ├── NotAllowed             PERMISSION_DENIED    not the caller's to decide or to see
+    │   ├── NotFound               NOT_FOUND            no such thing of the catalogue or of the control plane
+    │   ├── WrongState             FAILED_PRECONDITION  what is asked for cannot follow on the state it is in
+    │   ├── LimitExceeded          RESOURCE_EXHAUSTED   a limit of the grant, with the time to wait
+    │   │   ├── RateExceeded           calls a second
+    │   │   └── QuotaExceeded          calls a day or in all, subjects a day
     │   └── OutcomeUnknown         ABORTED              a retry of what must not be done twice
     ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in
     │   ├── ProviderUnavailable    UNAVAILABLE          no connection, connection lost, 5xx
@@ -89,17 +96,74 @@ class NotGranted(CallerError):
         super().__init__("no grant covers this interface for this purpose")
 
 
-class RateExceeded(CallerError):
-    """The grant's rate is used up for now."""
+class OutsideHours(CallerError):
+    """A grant covers the call, but not at this time of the week."""
+
+    code = "PERMISSION_DENIED"
+    reason = "OUTSIDE_HOURS"
+
+    def __init__(self) -> None:
+        super().__init__("the grant does not hold at this time of the week")
+
+
+class VerdictOnly(CallerError):
+    """A grant covers the question, but only its comparison with what the consumer asserts (Match)."""
+
+    code = "PERMISSION_DENIED"
+    reason = "VERDICT_ONLY"
+
+    def __init__(self) -> None:
+        super().__init__("the grant allows verdicts (Match) only, not data")
+
+
+class NotAllowed(CallerError):
+    """The caller is known, but this is not its to decide or to see. Says what would be needed."""
+
+    code = "PERMISSION_DENIED"
+    reason = "NOT_ALLOWED"
+
+
+class NotFound(CallerError):
+    """No such resource, interface or grant, or none that this caller may know of."""
+
+    code = "NOT_FOUND"
+    reason = "NOT_FOUND"
+
+
+class WrongState(CallerError):
+    """What is asked for cannot follow on the state that the thing is in. Says which state that is."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "WRONG_STATE"
+
+
+class LimitExceeded(CallerError):
+    """A limit of the grant is used up for now. `limit` is the term of the grant that says how much it is."""
 
     code = "RESOURCE_EXHAUSTED"
-    reason = "RATE_EXCEEDED"
 
-    def __init__(self, subject: str, limit: str, retry_after_s: float) -> None:
-        super().__init__(f"{limit} used up; retry in {retry_after_s:.3f} s")
-        self.subject = subject
+    def __init__(self, grant: str, limit: str, retry_after_s: float | None) -> None:
+        wait = "" if retry_after_s is None else f"; retry in {retry_after_s:.3f} s"
+        super().__init__(f"{limit} used up{wait}")
+        self.grant = grant
         self.limit = limit
         self.retry_after_s = retry_after_s
+
+    def metadata(self) -> dict[str, str]:
+        """Name the limit."""
+        return {"limit": self.limit}
+
+
+class RateExceeded(LimitExceeded):
+    """`rate_per_second` and `burst`."""
+
+    reason = "RATE_EXCEEDED"
+
+
+class QuotaExceeded(LimitExceeded):
+    """`quota_per_day`, `quota_total` or `subjects_per_day`; no retry time where waiting does not help."""
+
+    reason = "QUOTA_EXCEEDED"
 
 
 class OutcomeUnknown(CallerError):

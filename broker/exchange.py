@@ -21,7 +21,7 @@ from broker.cache.store import CacheStore, Tag, Tags
 from broker.config import Config
 from broker.errors import BrokerError, DeadlineExceeded, OutcomeUnknown
 from broker.model.body import body
-from broker.model.call import Answer, Authority, Question, Record, Request, Source
+from broker.model.call import Answer, Authority, Peer, Question, Record, Request, Source, Times
 from broker.model.catalogue import Interface, Provider
 from broker.model.question import answer_key, canonicalise, weigh
 from broker.model.snapshot import Snapshot
@@ -46,7 +46,7 @@ class Exchange:
     providers: Providers
     snapshot: Snapshot
     flights: SingleFlight = field(default_factory=SingleFlight)
-    wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    clock: Callable[[], Times] = lambda: Times.exactly(time.time_ns() // 1_000_000)
     mono_s: Callable[[], float] = time.monotonic
     purges: int = 0  # a question asked before a purge must not be answered, or cached, after it
     refreshes: Refreshes = field(default_factory=Refreshes)
@@ -64,15 +64,16 @@ class Asked:
     key: bytes
 
 
-async def call(exchange: Exchange, request: Request, token: str, client_timeout_s: float | None) -> Answer:
+async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_s: float | None) -> Answer:
     """Answer one call.
 
     Raises:
         BrokerError: any of its kinds; each says whose fault it is and how it is answered.
     """
     weigh(request, exchange.config.limits)
-    snapshot, now_ms, purges = exchange.snapshot, exchange.wall_ms(), exchange.purges
-    consumer = exchange.identifier.identify(token, snapshot, now_ms / 1000)
+    snapshot, times, purges = exchange.snapshot, exchange.clock(), exchange.purges
+    now_ms = times.wall_ms
+    consumer = exchange.identifier.identify(peer, snapshot, times)
     interface = resolve(snapshot, request)
     authority = authorise(snapshot, consumer, interface, request, now_ms)
     question = canonicalise(snapshot, interface, request)
@@ -90,7 +91,7 @@ async def call(exchange: Exchange, request: Request, token: str, client_timeout_
     try:
         return await _ask_once(exchange, asked, _timeout_s(exchange, interface, client_timeout_s))
     except BrokerError as error:
-        now_ms = exchange.wall_ms()  # the provider may have taken its time to fail: judged, and its age told, as of now
+        now_ms = exchange.clock().wall_ms  # the provider may have taken its time to fail: judged, and its age told, as of now
         usable = entry is not None and judge(entry, now_ms, request.max_age_ms) is State.STALE_IF_ERROR
         if entry and usable and error.stale_allowed and purges == exchange.purges:
             return _cached(asked, entry, now_ms, stale=True)

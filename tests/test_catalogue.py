@@ -129,7 +129,7 @@ BROKEN = [
     ("[[consumers]]", 'resource = "R1"\n[[consumers]]', ".resource: no resource `R1`"),
     ('base_url = "http://127.0.0.1:1"}', 'base_url = "http://127.0.0.1:1", dialect = "klingon"}', "dialect: `klingon`"),
     ('public_key = "11qYAYKx', 'public_key = "!!qYAYKx', "keys[0].public_key"),
-    ('consumer = "tax-hall"', 'consumer = "nobody"', "grants[0] (g1).consumer: no consumer `nobody`"),
+    ('consumer = "tax-hall"', 'consumer = "nobody"', "grants[0] (g1).consumer: no consumer or group `nobody`"),
     ('interface = "national.person.basic"', 'interface = "nothing"', "grants[0] (g1).interface: no interface `nothing`"),
     ('fields = ["name"]', 'fields = ["name", "salary"]', "fields: `salary` is not a field"),
     ('fields = ["name"]', "fields = []", "grants[0] (g1).fields"),

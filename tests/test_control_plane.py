@@ -19,6 +19,7 @@ from broker import config
 from broker.cli.catalogue import read_valid
 from broker.errors import ConfigurationError, DirectoryUnusable, SecretMissing
 from broker.policy import store
+from broker.policy.database import Database
 from broker.policy.store import ControlPlane, open_control
 from tests.postgres import Postgres, PostgresMissing, running_postgres
 from tests.test_catalogue import GOOD, write
@@ -45,8 +46,12 @@ def control_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.url(database=name)
 
 
+def _plane(url: str) -> ControlPlane:
+    return ControlPlane(Database(url))
+
+
 def _control(directory: Path) -> ControlPlane:
-    return ControlPlane(f"sqlite:///{directory}/control.db")
+    return _plane(f"sqlite:///{directory}/control.db")
 
 
 def test_applying_tells_what_changed_and_counts_revisions(tmp_path: Path) -> None:
@@ -83,11 +88,11 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         _control(tmp_path)
 
 
-def _slowly(function: Callable[[Connection], Any]) -> Callable[[Connection], Any]:
+def _slowly(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same, leaving time for somebody else to come between what is read and what is done next."""
 
-    def slow(connection: Connection) -> Any:
-        found = function(connection)
+    def slow(connection: Connection, *rest: Any) -> Any:
+        found = function(connection, *rest)
         time.sleep(0.2)
         return found
 
@@ -99,7 +104,7 @@ def test_two_that_apply_at_once_leave_one_of_the_two(control_url: str, tmp_path:
     shorter = GOOD[: GOOD.index("[[grants]]")]
     one = read_valid(write(tmp_path / "2", GOOD + '[[resources]]\ncode = "R1"\nname = "x"\nprovider = "national.police"\n'))
     other = read_valid(write(tmp_path / "3", shorter.replace("办税大厅", "大厅")))
-    planes = [ControlPlane(control_url), ControlPlane(control_url)]
+    planes = [_plane(control_url), _plane(control_url)]
     planes[0].apply(first)
     monkeypatch.setattr(store, "_documents", _slowly(store._documents))
     with ThreadPoolExecutor(2) as pool:
@@ -111,7 +116,7 @@ def test_two_that_apply_at_once_leave_one_of_the_two(control_url: str, tmp_path:
 def test_what_is_read_is_of_one_moment(control_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = read_valid(write(tmp_path / "1", GOOD))
     after = read_valid(write(tmp_path / "2", GOOD.replace("办税大厅", "大厅")))
-    reader, writer = ControlPlane(control_url), ControlPlane(control_url)
+    reader, writer = _plane(control_url), _plane(control_url)
     reader.apply(before)
     applying = threading.Thread(target=writer.apply, args=(after,))
     version = store._version
@@ -131,12 +136,12 @@ def test_what_is_read_is_of_one_moment(control_url: str, tmp_path: Path, monkeyp
 
 def test_many_may_be_the_first(control_url: str) -> None:
     with ThreadPoolExecutor(4) as pool:
-        assert [plane.version() for plane in pool.map(ControlPlane, [control_url] * 4)] == [0, 0, 0, 0]
+        assert [plane.version() for plane in pool.map(_plane, [control_url] * 4)] == [0, 0, 0, 0]
 
 
 def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
     catalogue = read_valid(write(tmp_path / "c", GOOD))
-    control = ControlPlane(f"sqlite:///{tmp_path}/control.db?timeout=0.1")
+    control = ControlPlane(Database(f"sqlite:///{tmp_path}/control.db?timeout=0.1"))
     with contextlib.closing(sqlite3.connect(tmp_path / "control.db")) as somebody:
         somebody.execute("BEGIN EXCLUSIVE")
         for work in (lambda: control.apply(catalogue), lambda: control.difference(catalogue), control.read, control.version):
@@ -147,7 +152,7 @@ def test_a_database_that_stays_locked_is_one_line(tmp_path: Path) -> None:
 
 def test_a_database_that_does_not_answer_is_one_line() -> None:
     with pytest.raises(DirectoryUnusable, match=r"control\.url"):
-        ControlPlane("postgresql+psycopg://broker@127.0.0.1:1/broker")
+        ControlPlane(Database("postgresql+psycopg://broker@127.0.0.1:1/broker"))
 
 
 def test_what_was_applied_under_looser_rules_is_one_line(tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def test_the_password_comes_from_its_file(postgres: Postgres, tmp_path: Path) ->
 def test_a_password_file_without_a_password_is_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "password").write_bytes(content)
     with pytest.raises(SecretMissing, match=r"control\.password_file"):
-        ControlPlane("postgresql+psycopg://broker@127.0.0.1:1/broker", tmp_path / "password")
+        ControlPlane(Database("postgresql+psycopg://broker@127.0.0.1:1/broker", tmp_path / "password"))
 
 
 @pytest.mark.parametrize(
@@ -189,10 +194,10 @@ def test_a_password_file_without_a_password_is_one_line(tmp_path: Path, content:
 )
 def test_a_url_that_is_none_is_one_line(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"control\.url"):
-        ControlPlane(url)
+        Database(url)
 
 
 def test_an_unusable_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DirectoryUnusable):
-        ControlPlane(f"sqlite:///{tmp_path}/file/control.db")
+        ControlPlane(Database(f"sqlite:///{tmp_path}/file/control.db"))

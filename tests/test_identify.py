@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from broker.client.credentials import issue_token, public_half
 from broker.config import Identity
 from broker.errors import Unauthenticated
+from broker.model.call import Peer, Times
 from broker.model.catalogue import Catalogue, Consumer, ConsumerKey
 from broker.model.snapshot import EMPTY, Snapshot, compile_snapshot
 from broker.policy.identify import Identifier
@@ -38,8 +39,12 @@ def _token(**changes: object) -> str:
     return issue_token("tax-hall", KEY, **values)  # type: ignore[arg-type]
 
 
+def _show(identifier: Identifier, token: str, snapshot: Snapshot = SNAPSHOT, now_s: float = NOW) -> str:
+    return identifier.identify(Peer(token=token), snapshot, Times.exactly(int(now_s * 1000))).id
+
+
 def _identify(token: str, now_s: float = NOW, snapshot: Snapshot = SNAPSHOT) -> str:
-    return Identifier(SETTINGS, 4096).identify(token, snapshot, now_s).id
+    return _show(Identifier(SETTINGS, 4096), token, snapshot, now_s)
 
 
 def _b64(data: bytes) -> str:
@@ -120,36 +125,36 @@ def test_a_hostile_token_is_refused_with_one_constant_text(token: str) -> None:
 def test_every_single_bit_flip_is_refused() -> None:
     token = _token().encode()
     identifier = Identifier(SETTINGS, 4096)
-    assert identifier.identify(token.decode(), SNAPSHOT, NOW).id == "tax-hall"
+    assert _show(identifier, token.decode()) == "tax-hall"
     for position in range(len(token)):
         for bit in range(8):
             flipped = bytearray(token)
             flipped[position] ^= 1 << bit
             with pytest.raises(Unauthenticated):
-                identifier.identify(flipped.decode("latin-1"), SNAPSHOT, NOW)
+                _show(identifier, flipped.decode("latin-1"))
 
 
 def test_a_remembered_token_ends_with_its_time_and_with_its_key() -> None:
     identifier, token = Identifier(SETTINGS, 4096), _token()
-    identifier.identify(token, SNAPSHOT, NOW)
+    _show(identifier, token)
     with pytest.raises(Unauthenticated):
-        identifier.identify(token, SNAPSHOT, NOW + 400)
+        _show(identifier, token, now_s=NOW + 400)
     for without in (EMPTY, _snapshot(tax_hall=OTHER), _snapshot(notary=OTHER)):
         with pytest.raises(Unauthenticated):
-            identifier.identify(token, without, NOW)
+            _show(identifier, token, without)
 
 
 def test_remembering_is_bounded_and_saves_the_verification() -> None:
     identifier = Identifier(Identity(remembered_tokens=2), 4096)
     tokens = [_token(now_s=NOW - age) for age in range(5)]
     for token in tokens:
-        identifier.identify(token, SNAPSHOT, NOW)
+        _show(identifier, token)
     assert len(identifier._remembered) == 2
     began = time.perf_counter()
     for _ in range(100):
-        identifier.identify(tokens[-1], SNAPSHOT, NOW)
+        _show(identifier, tokens[-1])
     remembered_s = time.perf_counter() - began
     began = time.perf_counter()
     for _ in range(100):
-        Identifier(SETTINGS, 4096).identify(tokens[-1], SNAPSHOT, NOW)
+        _identify(tokens[-1])
     assert remembered_s < time.perf_counter() - began

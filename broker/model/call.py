@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,30 @@ class Source(enum.IntEnum):
     CACHE = 2
 
 
+class Times(NamedTuple):
+    """What time it is, in milliseconds since the epoch, as a careful reader of clocks sees it (`policy/clock.py`).
+
+    What begins is judged by the earliest time it can be, what ends by the latest, so that a wall clock that jumps refuses
+    too much rather than too little.
+    """
+
+    wall_ms: int
+    earliest_ms: int
+    latest_ms: int
+
+    @classmethod
+    def exactly(cls, wall_ms: int) -> Times:
+        """When the wall clock is above doubt."""
+        return cls(wall_ms, wall_ms, wall_ms)
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller shows to be known by. At least one of the two is needed."""
+
+    token: str = ""  # application token; "" if there is not exactly one
+    certificate: bytes = b""  # PEM of the client certificate that the TLS handshake verified
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """One call as the consumer wrote it."""
 
@@ -36,7 +60,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     purpose: str
     version: int = 0  # 0: the current one
     matter: str = ""
-    operator: str = ""
+    operator: str = ""  # the person who causes the call
+    unit: str = ""  # the unit of the consumer that the person works for
+    device: str = ""  # the terminal it comes from
     case_id: str = ""
     max_age_ms: int | None = None  # None: what the interface allows
     previous_attempts: int = 0  # how often the consumer's gRPC library has sent this call before

@@ -21,6 +21,15 @@ Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,63}\
 HeaderText = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{0,128}\Z")]  # printable ASCII without spaces, or nothing
 FileName = Annotated[str, msgspec.Meta(pattern=r"\A([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?\Z")]  # of no other directory
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
+# When in the week, in the broker's time zone: days, then a half-open span: "mon-fri 08:30-17:30", "daily 00:00-24:00".
+_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
+Hours = Annotated[str, msgspec.Meta(pattern=rf"\A(daily|{_DAY}(-{_DAY})?) {_CLOCK}-({_CLOCK}|24:00)\Z")]
+# What a certificate says of its holder (RFC 5280 §4.2.1.6): "uri:spiffe://city/tax-hall" or "dns:tax-hall.example.gov.cn".
+SubjectName = Annotated[
+    str, msgspec.Meta(pattern=r"\A(uri:[a-z][a-z0-9+.-]*:[!-~]{1,240}|dns:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)\Z")
+]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]  # with an offset; a local time would mean something else elsewhere
 Template = dict[str, str]  # name at the provider -> "{argument}" or a constant, which has no braces
 PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")  # the whole of a template's text, else it is a constant
@@ -96,6 +105,7 @@ class Provider(Value, frozen=True, kw_only=True):
     name: str
     level: Level
     endpoint: Endpoint
+    approvers: tuple[Identifier, ...] = ()  # consumers that decide on requests for grants to its interfaces
 
 
 # --- interfaces: what can be asked --------------------------------------------------------------------------------------
@@ -198,6 +208,14 @@ class Interface(Value, frozen=True, kw_only=True):
     side_effect: bool = False  # asking changes something: never cached, never shared between callers
 
 
+class ResourceItem(Value, frozen=True, kw_only=True):
+    """One data item of a resource."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    type: SemanticType = SemanticType.TEXT
+    max_chars: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0  # 0: not stated
+
+
 class Resource(Value, frozen=True, kw_only=True):
     """One entry of the catalogue, after GB/T 21063."""
 
@@ -205,6 +223,8 @@ class Resource(Value, frozen=True, kw_only=True):
     name: str
     provider: Identifier
     abstract: str = ""
+    items: tuple[ResourceItem, ...] = ()
+    classification: str = ""  # class, item, topic and sub-topic, e.g. "3-01-002"
     share_type: ShareType = ShareType.CONDITIONAL
     share_condition: str = ""
     update_cycle: Literal["real-time", "daily", "weekly", "monthly", "quarterly", "yearly", "irregular"] = "irregular"
@@ -228,22 +248,50 @@ class Consumer(Value, frozen=True, kw_only=True):
     name: str
     department: str = ""
     keys: tuple[ConsumerKey, ...] = ()
+    certificates: tuple[SubjectName, ...] = ()  # names in the client certificates by which it is known
+    identity: Literal["either", "both"] = "either"  # whether a token and a certificate are both needed
+
+
+class Group(Value, frozen=True, kw_only=True):
+    """Consumers that one grant is given to; its limits are the group's, not each member's."""
+
+    id: Identifier
+    name: str
+    members: tuple[Identifier, ...]
+
+
+class Disclosure(enum.StrEnum):
+    """What a consumer may learn."""
+
+    DATA = "DATA"
+    VERDICT_ONLY = "VERDICT_ONLY"
 
 
 class Grant(Value, frozen=True, kw_only=True):
     """A contract: this consumer may ask this interface for these purposes and see these fields, this fast, this long."""
 
     id: Identifier
-    consumer: Identifier
+    consumer: Identifier  # or a group
     interface: Identifier
     purposes: Annotated[tuple[Code, ...], msgspec.Meta(min_length=1)]
     fields: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1)]
     valid_from: Moment
     valid_until: Moment
     matters: tuple[Code, ...] = ()  # empty: any
+    caller_units: tuple[Code, ...] = ()  # units of the consumer that may ask; empty: any
+    hours: tuple[Hours, ...] = ()  # empty: always
+    operator_required: bool = False  # a call must name the person who causes it
+    device_required: bool = False  # a call must name the terminal it comes from
     legal_basis: str = ""
-    rate_per_second: Annotated[float, msgspec.Meta(gt=0, le=1_000_000)] = 10.0
+    rate_per_second: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)] = 10.0
     burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20
+    quota_per_day: Count = 0  # calls a day in the broker's time zone; 0: no limit, here and below
+    quota_total: Count = 0  # calls over the grant's whole life
+    subjects_per_day: Count = 0  # distinct subjects a day
+    disclosure: Disclosure = Disclosure.DATA
+    cache_max_age_s: Seconds | None = None  # greatest age of a cached answer; None: what the interface allows
+    stale_allowed: bool = True
+    embargo_class: str = ""  # of its usage records
 
 
 class Catalogue(Value, frozen=True, kw_only=True):
@@ -253,4 +301,5 @@ class Catalogue(Value, frozen=True, kw_only=True):
     resources: tuple[Resource, ...] = ()
     interfaces: tuple[Interface, ...] = ()
     consumers: tuple[Consumer, ...] = ()
+    groups: tuple[Group, ...] = ()
     grants: tuple[Grant, ...] = ()

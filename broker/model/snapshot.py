@@ -13,7 +13,7 @@ from datetime import datetime
 import msgspec
 
 from broker.model.call import Authority
-from broker.model.catalogue import Catalogue, Consumer, Grant, Interface, Provider
+from broker.model.catalogue import Catalogue, Consumer, Grant, Group, Interface, Provider, Resource
 
 CURRENT = 0  # the version number that means "the current one"
 
@@ -39,7 +39,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     consumers: Mapping[str, Consumer]
     public_keys: Mapping[tuple[str, str], str]  # (consumer, key id) -> base64
     terms: Mapping[tuple[str, str, int], tuple[Term, ...]]  # (consumer, interface, version), in order of grant id
+    resources: Mapping[str, Resource]
+    groups: Mapping[str, Group]
     grants: int
+
+    def granted_to(self, consumer: str) -> list[Grant]:
+        """Return every grant that a consumer holds, itself or by a group, in order of id, whether or not it holds now."""
+        holders = {consumer, *(group.id for group in self.groups.values() if consumer in group.members)}
+        found = {term.authority.grant.id: term.authority.grant for terms in self.terms.values() for term in terms}
+        return [found[key] for key in sorted(found) if found[key].consumer in holders]
 
 
 def compile_snapshot(catalogue: Catalogue, version: int) -> Snapshot:
@@ -54,6 +62,8 @@ def compile_snapshot(catalogue: Catalogue, version: int) -> Snapshot:
         consumers={consumer.id: consumer for consumer in catalogue.consumers},
         public_keys={(c.id, key.id): key.public_key for c in catalogue.consumers for key in c.keys},
         terms=_terms(catalogue.grants, catalogue.interfaces),
+        resources={resource.code: resource for resource in catalogue.resources},
+        groups={group.id: group for group in catalogue.groups},
         grants=len(catalogue.grants),
     )
 

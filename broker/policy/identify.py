@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from broker.config import Identity
 from broker.errors import Unauthenticated
+from broker.model.call import Peer, Times
 from broker.model.catalogue import Consumer
 from broker.model.snapshot import Snapshot
 
@@ -61,18 +62,19 @@ class Identifier:
         self._max_token_bytes = max_token_bytes
         self._remembered: dict[bytes, _Verified] = {}
 
-    def identify(self, token: str, snapshot: Snapshot, now_s: float) -> Consumer:
+    def identify(self, peer: Peer, snapshot: Snapshot, times: Times) -> Consumer:
         """Return the consumer that a token stands for.
 
         Raises:
             Unauthenticated: there is no token, or it is malformed, altered, expired, not yet valid, too long-lived, meant
                 for another broker, or signed by a key that is not the consumer's now.
         """
+        token = peer.token
         if not token or len(token) > self._max_token_bytes:
             raise Unauthenticated
         digest = hashlib.sha256(token.encode()).digest()
         verified = self._remembered.get(digest) or self._verify(token, snapshot)
-        self._check_still_good(verified, snapshot, now_s)
+        self._check_still_good(verified, snapshot, times)
         self._remember(digest, verified)
         return snapshot.consumers[verified.claims.iss]
 
@@ -98,11 +100,12 @@ class Identifier:
             raise Unauthenticated
         return _Verified(claims, header.kid, public_key)
 
-    def _check_still_good(self, verified: _Verified, snapshot: Snapshot, now_s: float) -> None:
+    def _check_still_good(self, verified: _Verified, snapshot: Snapshot, times: Times) -> None:
         """Refuse by the clock and by the snapshot in force: what is remembered may have ended since."""
-        skew = self._settings.clock_skew_s
+        skew_ms = self._settings.clock_skew_s * 1000
         claims = verified.claims
-        in_time = claims.iat - skew <= now_s < claims.exp + skew
+        begun = claims.iat * 1000 - skew_ms <= times.earliest_ms
+        in_time = begun and times.latest_ms < claims.exp * 1000 + skew_ms
         if not in_time or snapshot.public_keys.get((claims.iss, verified.kid)) != verified.public_key:
             raise Unauthenticated
 

@@ -28,7 +28,7 @@ class Rates:
         whole_at = max(self._whole_at.get(terms, now_s), now_s) + interval
         wait = whole_at - now_s - grant.burst * interval
         if wait > 1e-9:
-            raise RateExceeded(grant.consumer, "rate_per_second", wait)
+            raise RateExceeded(grant.id, "rate_per_second", wait)
         self._whole_at[terms] = whole_at
 
     def forget_except(self, grants: set[str]) -> None:

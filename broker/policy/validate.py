@@ -10,7 +10,7 @@ import base64
 import ipaddress
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,6 +20,7 @@ from broker.model.catalogue import (
     Consumer,
     Envelope,
     Grant,
+    Group,
     GrpcEndpoint,
     GrpcOperation,
     HttpEndpoint,
@@ -53,12 +54,35 @@ def problems(contents: Contents, connector_rule: ConnectorRule) -> list[str]:
     resources = {r.value.code for r in contents.entries["resources"]}
     for located in contents.entries["interfaces"]:
         found += _prefixed(located.where, _interface_problems(located.value, providers, resources, connector_rule))
+    consumers = {c.value.id for c in contents.entries["consumers"]}
+    found += _holder_problems(contents, consumers)
+    groups = {g.value.id for g in contents.entries["groups"]}
+    for located in contents.entries["grants"]:
+        found += _prefixed(located.where, grant_problems(located.value, consumers | groups, interfaces))
+    return found
+
+
+def _holder_problems(contents: Contents, consumers: set[str]) -> list[str]:
+    """Everything about who may hold a grant: consumers, groups of them, and providers' approvers."""
+    found = list(_shared_certificates(contents))
     for located in contents.entries["consumers"]:
         found += _prefixed(located.where, _consumer_problems(located.value))
-    consumers = {c.value.id for c in contents.entries["consumers"]}
-    for located in contents.entries["grants"]:
-        found += _prefixed(located.where, _grant_problems(located.value, consumers, interfaces))
+    for located in contents.entries["groups"]:
+        found += _prefixed(located.where, _group_problems(located.value, consumers))
+    for located in contents.entries["providers"]:
+        unknown = sorted(set(located.value.approvers) - consumers)
+        found += [f"{located.where}.approvers: no consumer `{approver}`" for approver in unknown]
     return found
+
+
+def _shared_certificates(contents: Contents) -> Iterator[str]:
+    """A name in a certificate stands for one consumer."""
+    first: dict[str, str] = {}
+    for located in contents.entries["consumers"]:
+        for name in located.value.certificates:
+            if name in first:
+                yield f"{located.where}.certificates: `{name}` stands already at {first[name]}"
+            first.setdefault(name, located.where)
 
 
 def _prefixed(where: str, found: Iterator[str]) -> list[str]:
@@ -185,11 +209,21 @@ def _consumer_problems(consumer: Consumer) -> Iterator[str]:
             yield f"keys ({key.id}).public_key: is not an Ed25519 public key"
     if len({key.id for key in consumer.keys}) != len(consumer.keys):
         yield "keys: a key id stands twice"
+    if consumer.identity == "both" and not (consumer.keys and consumer.certificates):
+        yield "identity: both are needed, so `keys` and `certificates` must not be empty"
 
 
-def _grant_problems(grant: Grant, consumers: set[str], interfaces: dict[str, list[Interface]]) -> Iterator[str]:
-    if grant.consumer not in consumers:
-        yield f"consumer: no consumer `{grant.consumer}`"
+def _group_problems(group: Group, consumers: set[str]) -> Iterator[str]:
+    if group.id in consumers:
+        yield f"id: there is a consumer `{group.id}`"
+    for member in sorted(set(group.members) - consumers):
+        yield f"members: no consumer `{member}`"
+
+
+def grant_problems(grant: Grant, holders: set[str], interfaces: Mapping[str, Sequence[Interface]]) -> Iterator[str]:
+    """Yield what is wrong with a grant, given the consumers and groups there are, and the versions of every interface."""
+    if grant.consumer not in holders:
+        yield f"consumer: no consumer or group `{grant.consumer}`"
     if grant.interface not in interfaces:
         yield f"interface: no interface `{grant.interface}`"
     else:
@@ -198,3 +232,7 @@ def _grant_problems(grant: Grant, consumers: set[str], interfaces: dict[str, lis
             yield f"fields: `{field}` is not a field of `{grant.interface}`"
     if grant.valid_from >= grant.valid_until:
         yield "valid_until: must be later than valid_from"
+    for span in grant.hours:
+        begins, _, ends = span.rpartition(" ")[2].partition("-")
+        if begins >= ends:
+            yield f"hours: `{span}` ends before it begins; write two spans for a night"

@@ -141,7 +141,7 @@ class Core:
             await asyncio.sleep(pause_s)
             pause_s = 1.0
             try:
-                if cache.sweep(self._exchange.wall_ms()):
+                if cache.sweep(self._exchange.clock().wall_ms):
                     pause_s = 0.01  # go on at once while there is more
                 if time.monotonic() - checked >= self._settings.cache.reader_check_s:
                     checked = time.monotonic()

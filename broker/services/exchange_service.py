@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -11,6 +10,7 @@ from broker import exchange
 from broker.errors import BrokerError, InvalidRequest, Violation
 from broker.model.body import wire
 from broker.model.call import Answer, Encoding, Request, Source
+from broker.services import caller
 from broker.telemetry import metrics
 from broker.v1 import exchange_pb2 as pb
 
@@ -19,7 +19,6 @@ _ENCODINGS = {
     pb.ENCODING_JSON: Encoding.JSON,
     pb.ENCODING_MSGPACK: Encoding.MSGPACK,
 }
-_BEARER = "bearer "
 
 
 class ExchangeService:
@@ -31,8 +30,8 @@ class ExchangeService:
     async def Call(self, message: pb.CallRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Answer one question; see `broker/exchange.py`."""
         try:
-            request = _request(message, previous_attempts(context))
-            answer = await exchange.call(self._broker, request, token(context), context.time_remaining())
+            request = _request(message, context)
+            answer = await exchange.call(self._broker, request, caller.peer(context), context.time_remaining())
         except BrokerError as error:
             self._count_failure(message, error)
             raise
@@ -54,26 +53,7 @@ def _count(answer: Answer) -> None:
     metrics.calls.labels(answer.level, answer.interface.id, outcome, source).inc()
 
 
-def token(context: grpc.aio.ServicerContext[Any, Any]) -> str:
-    """Return the application token of a call, or "" if there is not exactly one."""
-    found = _values(context, "authorization")
-    if len(found) != 1 or not isinstance(found[0], str) or found[0][: len(_BEARER)].lower() != _BEARER:
-        return ""
-    return found[0][len(_BEARER) :]
-
-
-def previous_attempts(context: grpc.aio.ServicerContext[Any, Any]) -> int:
-    """Return how often the caller's library says it has sent this call before (gRFC A6)."""
-    said = _values(context, "grpc-previous-rpc-attempts")
-    return 1 if said and said != ["0"] else 0  # whatever it says, it is not the first
-
-
-def _values(context: grpc.aio.ServicerContext[Any, Any], key: str) -> list[str | bytes]:
-    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
-    return [value for name, value in metadata if name == key]
-
-
-def _request(message: pb.CallRequest, attempts: int) -> Request:
+def _request(message: pb.CallRequest, context: caller.Context) -> Request:
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
         raise InvalidRequest(Violation("encoding", "must be ENCODING_JSON or ENCODING_MSGPACK"))
@@ -83,12 +63,22 @@ def _request(message: pb.CallRequest, attempts: int) -> Request:
         purpose=message.purpose,
         version=message.version,
         matter=message.matter,
-        operator=message.operator,
+        operator=_operator(message, context),
+        unit=caller.said(context, caller.UNIT),
+        device=caller.said(context, caller.DEVICE),
         case_id=message.case_id,
         max_age_ms=_max_age_ms(message),
         encoding=encoding,
-        previous_attempts=attempts,
+        previous_attempts=caller.previous_attempts(context),
     )
+
+
+def _operator(message: pb.CallRequest, context: caller.Context) -> str:
+    """The person behind the call, who may stand in the message, in the metadata of a gateway, or in both alike."""
+    stated = caller.said(context, caller.OPERATOR)
+    if stated and message.operator and stated != message.operator:
+        raise InvalidRequest(Violation("operator", f"must be that of the metadata {caller.OPERATOR}"))
+    return message.operator or stated
 
 
 def _max_age_ms(message: pb.CallRequest) -> int | None:

@@ -14,7 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, Re
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
-from broker.errors import BrokerError, InvalidRequest, RateExceeded
+from broker.errors import BrokerError, InvalidRequest, LimitExceeded
 
 DOMAIN = "broker.v1"
 # Server pushback (gRFC A6): the broker has asked the provider; a client that asked again at once would multiply the load.
@@ -37,8 +37,10 @@ def _details(error: BrokerError, request_id: str) -> list[Message]:
     if isinstance(error, InvalidRequest):
         violations = [BadRequest.FieldViolation(field=v.field, description=v.rule) for v in error.violations]
         details.append(BadRequest(field_violations=violations))
-    if isinstance(error, RateExceeded):
-        details.append(QuotaFailure(violations=[QuotaFailure.Violation(subject=error.subject, description=error.limit)]))
+    if isinstance(error, LimitExceeded):
+        details.append(
+            QuotaFailure(violations=[QuotaFailure.Violation(subject=f"grants/{error.grant}", description=error.limit)])
+        )
     if error.retry_after_s is not None:
         details.append(RetryInfo(retry_delay=_duration(error.retry_after_s)))
     return [*details, RequestInfo(request_id=request_id)]

@@ -20,6 +20,7 @@ import grpc
 from broker import config
 from broker.client import AsyncClient, TokenSource, generate_key
 from broker.model.catalogue import Catalogue
+from broker.policy.database import open_database
 from broker.policy.store import ControlPlane
 from broker.v1 import admin_pb2
 from broker.v1.admin_pb2_grpc import AdminServiceStub
@@ -76,7 +77,7 @@ class RunningBroker:
         return config.load(None, self.environment)
 
     def apply(self, catalogue: Catalogue) -> int:
-        control = ControlPlane(self.config.expand(self.config.control.url))
+        control = ControlPlane(open_database(self.config))
         try:
             return control.apply(catalogue)[0]
         finally:

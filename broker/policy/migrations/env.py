@@ -1,8 +1,8 @@
-"""Alembic's entry: runs the migrations on the connection that `policy/store.py` opened."""
+"""Alembic's entry: runs the migrations on the connection that `policy/database.py` opened."""
 
 from alembic import context
 
-from broker.policy.store import metadata
+from broker.policy.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)
 with context.begin_transaction():

@@ -1,0 +1,58 @@
+"""What a call says of its caller: the token and the certificate it is known by, and the person, unit and terminal behind it.
+
+What must not go in here: whether any of it is true (policy/identify.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import grpc
+
+from broker.errors import InvalidRequest, Violation
+from broker.model.call import Peer
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+_BEARER = "bearer "
+OPERATOR, UNIT, DEVICE = "operator-id", "operator-unit", "device-id"  # metadata keys
+_MAX_BYTES = 128
+
+
+def peer(context: Context) -> Peer:
+    """Return what the caller is to be known by."""
+    certificates = tuple(context.auth_context().get("x509_pem_cert", ()))
+    return Peer(token=_token(context), certificate=certificates[0] if certificates else b"")
+
+
+def _token(context: Context) -> str:
+    found = _values(context, "authorization")
+    if len(found) != 1 or not isinstance(found[0], str) or found[0][: len(_BEARER)].lower() != _BEARER:
+        return ""
+    return found[0][len(_BEARER) :]
+
+
+def said(context: Context, key: str) -> str:
+    """Return what a call's metadata says of the person, unit or terminal behind it; "" if nothing.
+
+    Raises:
+        InvalidRequest: it says so twice, or more than anybody honest would.
+    """
+    found = _values(context, key)
+    if not found:
+        return ""
+    if len(found) > 1 or len(found[0]) > _MAX_BYTES:
+        raise InvalidRequest(Violation(key, f"must stand once, and not be longer than {_MAX_BYTES} bytes"))
+    return str(found[0])
+
+
+def previous_attempts(context: Context) -> int:
+    """Return how often the caller's library says it has sent this call before (gRFC A6)."""
+    stated = _values(context, "grpc-previous-rpc-attempts")
+    return 1 if stated and stated != ["0"] else 0  # whatever it says, it is not the first
+
+
+def _values(context: Context, key: str) -> list[str | bytes]:
+    metadata: Iterable[tuple[str, str | bytes]] = context.invocation_metadata() or ()
+    return [value for name, value in metadata if name == key]
