@@ -54,7 +54,7 @@ if __name__ == "__main__":
     generate_protobuf(ROOT)  # before setup() looks for packages: broker.v1 is one only when it has modules
     setup(
         ext_modules=cythonize(
-            [native("cachekey", libraries=("libcrypto",))],
+            [native("cachekey", libraries=("libcrypto",)), native("policy"), native("counters"), native("remembered")],
             build_dir="build/cython",
             include_path=["ext"],
             compiler_directives={

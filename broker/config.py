@@ -34,11 +34,22 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A section of the settings: frozen, and strict about names."""
 
 
+class Tls(Section, frozen=True):
+    """TLS of the consumers' side: paths of PEM files, read again when they change."""
+
+    certificate_file: str = ""  # the broker's own, with the chain; "" is cleartext
+    key_file: str = ""
+    client_ca_file: str = ""  # the authorities of clients' certificates: grpc.address then asks everybody for one
+    client_crl_file: str = ""  # their revocation lists
+    token_address: str = ""  # a second address, for consumers that have a token and no certificate
+
+
 class Grpc(Section, frozen=True):
     """The consumers' side."""
 
     address: str = "127.0.0.1:50051"
     insecure: bool = False  # cleartext beyond loopback must be asked for in so many words
+    tls: Tls = Tls()
     reflection: bool = True
     default_timeout_ms: Positive = 5000
     max_message_bytes: Positive = 1 << 20
@@ -76,6 +87,7 @@ class Policy(Section, frozen=True):
     """What grants are read by."""
 
     time_zone: str = "Asia/Shanghai"  # IANA name; hours and days of grants are meant in it
+    subject_key_file: str = "{data_dir}/subject.key"  # made if missing; brokers that share a control plane share it
 
 
 class Identity(Section, frozen=True):
@@ -103,6 +115,13 @@ class Upstream(Section, frozen=True):
     max_answer_bytes: Positive = 4 << 20
     deadline_margin_ms: Annotated[int, msgspec.Meta(ge=0, lt=100)] = 20  # kept for our own answer; interfaces have 100 or more
     secrets_dir: str = "{data_dir}/secrets"
+
+
+class Mounts(Section, frozen=True):
+    """Whether the interfaces that are mounted on resources still work."""
+
+    probe_s: Positive = 300  # each interface is probed once in this time
+    probes_at_once: Positive = 8
 
 
 class Log(Section, frozen=True):
@@ -133,6 +152,7 @@ class Config(Section, frozen=True):
     identity: Identity = Identity()
     limits: Limits = Limits()
     upstream: Upstream = Upstream()
+    mounts: Mounts = Mounts()
     log: Log = Log()
     supervisor: Supervisor = Supervisor()
 
@@ -198,8 +218,7 @@ def _decode(tree: dict[str, Any], source: str, *, strict: bool = True) -> Config
 
 def _check(config: Config) -> None:
     """Refuse settings that their types let through, or that are wrong together."""
-    if not is_loopback(_host("grpc.address", config.grpc.address)) and not config.grpc.insecure:
-        raise ConfigurationError("grpc.address: cleartext beyond loopback needs `grpc.insecure = true`")
+    _check_grpc(config.grpc)
     if not is_loopback(_host("admin.http_address", config.admin.http_address)) and not config.admin.exposed:
         raise ConfigurationError(
             "admin.http_address: a page without authentication beyond loopback needs `admin.exposed = true`"
@@ -210,6 +229,26 @@ def _check(config: Config) -> None:
         raise ConfigurationError("policy.time_zone: is not a time zone, such as Asia/Shanghai")
     if _has_password(config.control.url):
         raise ConfigurationError("control.url: must not contain a password; use control.password_file")
+
+
+def _check_grpc(grpc: Grpc) -> None:
+    """Cleartext leaves this machine only where nothing else is meant; what TLS needs is there in full."""
+    tls, host = grpc.tls, _host("grpc.address", grpc.address)
+    for key, needed in (
+        ("certificate_file", "key_file"),
+        ("key_file", "certificate_file"),
+        ("client_ca_file", "certificate_file"),
+        ("client_crl_file", "client_ca_file"),
+        ("token_address", "client_ca_file"),
+    ):
+        if getattr(tls, key) and not getattr(tls, needed):
+            raise ConfigurationError(f"grpc.tls.{key}: needs grpc.tls.{needed}")
+    if tls.certificate_file and grpc.insecure:
+        raise ConfigurationError("grpc.insecure: contradicts grpc.tls.certificate_file; leave one of them out")
+    if not is_loopback(host) and not tls.certificate_file and not grpc.insecure:
+        raise ConfigurationError("grpc.address: beyond loopback needs grpc.tls, or cleartext by `grpc.insecure = true`")
+    if tls.token_address:
+        _host("grpc.tls.token_address", tls.token_address)
 
 
 def _host(setting: str, address: str) -> str:

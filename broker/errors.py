@@ -3,7 +3,7 @@
     BrokerError
     ├── CallerError            the consumer's request cannot be served as it is; never counted against a provider
     │   ├── InvalidRequest         INVALID_ARGUMENT     names every field that is wrong
-    │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with the token
+    │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with what was shown
     │   ├── NotGranted             PERMISSION_DENIED    unknown interface and missing grant alike
     │   ├── OutsideHours           PERMISSION_DENIED    there is a grant, but not at this time of the week
     │   ├── VerdictOnly            PERMISSION_DENIED    there is a grant, but not for data
@@ -21,6 +21,7 @@
     │   ├── ProviderRefused        FAILED_PRECONDITION  a business error of the provider, mapped by the interface
     │   └── ProviderNonsense       INTERNAL             not decodable, against the schema, or about another subject
     ├── DeadlineExceeded       DEADLINE_EXCEEDED    the call's own deadline passed inside the broker
+    ├── ControlPlaneUnavailable UNAVAILABLE         a quota cannot be counted, or a grant decided on, now
     ├── Draining               UNAVAILABLE          this process is about to end; another one will answer
     ├── NotAvailable           UNIMPLEMENTED        the contract has it, this version does not
     └── StartupError           never leaves by RPC: one line on standard error and an exit code of its own
@@ -77,13 +78,13 @@ class InvalidRequest(CallerError):
 
 
 class Unauthenticated(CallerError):
-    """No token, or one that is expired, altered, foreign or unknown. The caller is not told which."""
+    """No token and no certificate, or one that is expired, altered, foreign or unknown. The caller is not told which."""
 
     code = "UNAUTHENTICATED"
     reason = "TOKEN_REFUSED"
 
     def __init__(self) -> None:
-        super().__init__("a valid application token is required")
+        super().__init__("a valid application token or client certificate is required")
 
 
 class NotGranted(CallerError):
@@ -254,6 +255,17 @@ class DeadlineExceeded(BrokerError):
         super().__init__("the deadline passed before there was an answer")
 
 
+class ControlPlaneUnavailable(BrokerError):
+    """The control plane does not answer, and the call needs it: for another block of a quota, or for what it holds."""
+
+    code = "UNAVAILABLE"
+    reason = "CONTROL_PLANE_UNAVAILABLE"
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("the control plane does not answer; ask again")
+
+
 class Draining(BrokerError):
     """The process takes no new calls, for it is about to end. Asking again reaches its successor or another broker."""
 
@@ -314,6 +326,24 @@ class AlreadyRunning(StartupError):
     """Another instance holds the data directory."""
 
     exit_code = 7
+
+
+class SnapshotRefused(StartupError):
+    """The file of the policy snapshot is missing, damaged or too old, and there is no control plane to compile another from."""
+
+    exit_code = 13
+
+
+class RevisionWentBack(StartupError):
+    """The control plane's newest revision is older than the snapshot that is or was in force."""
+
+    exit_code = 14
+
+    def __init__(self, version: int, in_force: int, file: str) -> None:
+        super().__init__(
+            f"control.url: is at revision {version}, older than the snapshot {in_force}; "
+            f"if it was restored on purpose, stop the broker, remove {file} and start it again"
+        )
 
 
 class CatalogueRefused(StartupError):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from broker._native.cachekey import NOT_FOUND, Entry, pack_entry
@@ -27,7 +28,7 @@ from broker.model.question import answer_key, canonicalise, weigh
 from broker.model.snapshot import Snapshot
 from broker.policy.authorise import authorise, resolve
 from broker.policy.identify import Identifier
-from broker.policy.spend import Rates
+from broker.policy.spend import Limits
 from broker.telemetry import metrics
 from broker.upstream.flight import SingleFlight
 from broker.upstream.providers import Providers
@@ -42,7 +43,7 @@ class Exchange:
     config: Config
     cache: CacheStore
     identifier: Identifier
-    rates: Rates
+    limits: Limits
     providers: Providers
     snapshot: Snapshot
     flights: SingleFlight = field(default_factory=SingleFlight)
@@ -55,13 +56,20 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Asked:
-    """One call, decided: what to ask whom, for whom, and under which key the answer is cached."""
+    """One call, decided: what to ask whom, for whom, by which snapshot, and under which key the answer is cached."""
 
+    snapshot: Snapshot
     question: Question
     provider: Provider
     authority: Authority
     request: Request
     key: bytes
+
+    @property
+    def max_age_ms(self) -> int | None:
+        """The least of what the consumer accepts and what its grant allows."""
+        stated = [age for age in (self.request.max_age_ms, self.authority.cache_max_age_ms) if age is not None]
+        return min(stated, default=None)
 
 
 async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_s: float | None) -> Answer:
@@ -71,36 +79,58 @@ async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_
         BrokerError: any of its kinds; each says whose fault it is and how it is answered.
     """
     weigh(request, exchange.config.limits)
-    snapshot, times, purges = exchange.snapshot, exchange.clock(), exchange.purges
-    now_ms = times.wall_ms
+    ends_s = None if client_timeout_s is None else exchange.mono_s() + client_timeout_s
+    times = exchange.clock()
+    asked = _decide(exchange, request, peer, times)
+    if asked.question.interface.side_effect and request.previous_attempts:
+        raise OutcomeUnknown
+    remaining = await exchange.limits.spend(asked.snapshot, asked.authority, asked.question.subject, times)
+    while True:
+        answer = await _answer(exchange, asked, ends_s)
+        again = asked if asked.snapshot is exchange.snapshot else _decide(exchange, request, peer, exchange.clock())
+        if again.key == asked.key:
+            return msgspec.structs.replace(answer, snapshot_version=again.snapshot.version, remaining=remaining)
+        if asked.question.interface.side_effect:  # the grant was narrowed meanwhile, and asking again would do it again
+            raise OutcomeUnknown
+        asked = again
+
+
+def _decide(exchange: Exchange, request: Request, peer: Peer, times: Times) -> Asked:
+    """Steps 1 to 4, by the snapshot in force. Decided again if another one came into force while the call waited."""
+    snapshot = exchange.snapshot
     consumer = exchange.identifier.identify(peer, snapshot, times)
     interface = resolve(snapshot, request)
-    authority = authorise(snapshot, consumer, interface, request, now_ms)
+    authority = authorise(snapshot, consumer, request, times)
     question = canonicalise(snapshot, interface, request)
-    if interface.side_effect and request.previous_attempts:
-        raise OutcomeUnknown
-    exchange.rates.spend(authority.grant, exchange.mono_s())
-    asked = _asked(snapshot, question, authority, request)
+    key = answer_key(question, request.encoding, authority.mask)
+    return Asked(snapshot, question, snapshot.providers[interface.provider], authority, request, key)
+
+
+async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Answer:
+    """Steps 6 to 11: from the cache where that may be, else from the provider, else stale where that may be."""
+    interface = asked.question.interface
+    now_ms, purges = exchange.clock().wall_ms, exchange.purges
     entry = exchange.cache.read(asked.key) if interface.freshness.cacheable else None
-    state = judge(entry, now_ms, request.max_age_ms) if entry else State.DEAD
+    state = _judge(asked, entry, now_ms)
     if entry and state is State.FRESH:
         return _cached(asked, entry, now_ms, stale=False)
     if entry and state is State.STALE_REVALIDATE:
         _refresh(exchange, asked)
         return _cached(asked, entry, now_ms, stale=True)
     try:
-        return await _ask_once(exchange, asked, _timeout_s(exchange, interface, client_timeout_s))
+        return await _ask_once(exchange, asked, _timeout_s(exchange, interface, ends_s))
     except BrokerError as error:
         now_ms = exchange.clock().wall_ms  # the provider may have taken its time to fail: judged, and its age told, as of now
-        usable = entry is not None and judge(entry, now_ms, request.max_age_ms) is State.STALE_IF_ERROR
+        usable = _judge(asked, entry, now_ms) is State.STALE_IF_ERROR
         if entry and usable and error.stale_allowed and purges == exchange.purges:
             return _cached(asked, entry, now_ms, stale=True)
         raise
 
 
-def _asked(snapshot: Snapshot, question: Question, authority: Authority, request: Request) -> Asked:
-    key = answer_key(question, request.encoding, authority.mask)
-    return Asked(question, snapshot.providers[question.interface.provider], authority, request, key)
+def _judge(asked: Asked, entry: Entry | None, now_ms: int) -> State:
+    """What may be done with a cached answer, by its interface, by the consumer, and by the grant."""
+    state = judge(entry, now_ms, asked.max_age_ms) if entry else State.DEAD
+    return state if state is State.FRESH or asked.authority.stale_allowed else State.DEAD
 
 
 def _cached(asked: Asked, entry: Entry, now_ms: int, *, stale: bool) -> Answer:
@@ -119,16 +149,16 @@ def _longest_s(exchange: Exchange, interface: Interface) -> float:
     return min(interface.timeout_ms, exchange.config.grpc.default_timeout_ms) / 1000
 
 
-def _timeout_s(exchange: Exchange, interface: Interface, client_timeout_s: float | None) -> float:
+def _timeout_s(exchange: Exchange, interface: Interface, ends_s: float | None) -> float:
     """Return how long this caller waits: the least of the client's time less what our own answer needs, interface, default.
 
     Raises:
         DeadlineExceeded: there is no time left to ask anybody.
     """
     longest = _longest_s(exchange, interface)
-    if client_timeout_s is None:
+    if ends_s is None:
         return longest
-    left = client_timeout_s - exchange.config.upstream.deadline_margin_ms / 1000
+    left = ends_s - exchange.mono_s() - exchange.config.upstream.deadline_margin_ms / 1000
     if left <= 0:
         raise DeadlineExceeded
     return min(longest, left)

@@ -123,7 +123,7 @@ async def test_without_a_good_token_nobody_gets_in(broker: RunningBroker, client
             await call(pb.CallRequest(interface=INTERFACE, purpose=PURPOSE).SerializeToString(), metadata=metadata)
     failure = decode(refusal.value)
     assert isinstance(failure, TokenRefused)
-    assert failure.message == "a valid application token is required"
+    assert failure.message == "a valid application token or client certificate is required"
 
 
 async def test_a_foreign_key_is_refused(broker: RunningBroker, client: AsyncClient, tmp_path: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from broker import config
+from broker.cli.config import app
 from broker.errors import ConfigurationError
 
 
@@ -38,6 +41,18 @@ def test_defaults_then_file_then_environment(tmp_path: Path) -> None:
         ("", {"BROKER__DATA_DIR__X": "1"}, "data_dir"),
         ("data_dir = '/x'", {"BROKER__DATA_DIR__X": "1"}, "is not a section"),
         ("[grpc]\naddress = '0.0.0.0:1'", {}, "grpc.insecure"),
+        ("[grpc.tls]\ncertificate_file = 'c'", {}, "grpc.tls.key_file"),
+        ("[grpc.tls]\nkey_file = 'k'", {}, "grpc.tls.certificate_file"),
+        ("[grpc.tls]\nclient_ca_file = 'a'", {}, "grpc.tls.certificate_file"),
+        ("[grpc.tls]\ncertificate_file = 'c'\nkey_file = 'k'\nclient_crl_file = 'r'", {}, "grpc.tls.client_ca_file"),
+        ("[grpc.tls]\ncertificate_file = 'c'\nkey_file = 'k'\ntoken_address = 't'", {}, "grpc.tls.client_ca_file"),
+        (
+            "[grpc.tls]\ncertificate_file = 'c'\nkey_file = 'k'\nclient_ca_file = 'a'\ntoken_address = 't'",
+            {},
+            "grpc.tls.token_address",
+        ),
+        ("[grpc]\ninsecure = true\n[grpc.tls]\ncertificate_file = 'c'\nkey_file = 'k'", {}, "grpc.insecure"),
+        ("", {"BROKER__GRPC__TLS__NONSENSE": "1"}, "BROKER__GRPC__TLS__NONSENSE"),
         ("[grpc]\naddress = 'nowhere'", {}, "host:port"),
         ("[grpc]\naddress = '127.0.0.1:0'", {}, "grpc.address"),
         ("[grpc]\naddress = '127.0.0.1:65536'", {}, "grpc.address"),
@@ -102,6 +117,18 @@ def test_cleartext_beyond_loopback_must_be_asked_for(tmp_path: Path) -> None:
     assert config.load(_file(tmp_path, "[grpc]\naddress = '0.0.0.0:1'\ninsecure = true"), {}).grpc.insecure
     for loopback in ("127.0.0.1:1", "[::1]:1", "localhost:1"):
         assert config.load(_file(tmp_path, f"[grpc]\naddress = '{loopback}'"), {})
+
+
+def test_with_tls_an_address_beyond_loopback_needs_no_further_word(tmp_path: Path) -> None:
+    text = "[grpc]\naddress = '0.0.0.0:1'\n[grpc.tls]\ncertificate_file = 'c'\nkey_file = 'k'"
+    settings = config.load(_file(tmp_path, text), {"BROKER__GRPC__TLS__CLIENT_CA_FILE": "a"})
+    assert (settings.grpc.tls.client_ca_file, settings.grpc.insecure) == ("a", False)
+
+
+def test_sections_within_sections_are_shown_by_their_path(tmp_path: Path) -> None:
+    file = _file(tmp_path, "[grpc.tls]\ncertificate_file = 'c.pem'\nkey_file = 'k.pem'")
+    shown = CliRunner().invoke(app, ["show", "--config", str(file)])
+    assert re.search(r"grpc\.tls\.certificate_file\W+c\.pem", shown.output), shown.output
 
 
 def test_a_page_beyond_loopback_must_be_asked_for(tmp_path: Path) -> None:

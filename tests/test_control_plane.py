@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,29 +21,11 @@ from broker.errors import ConfigurationError, DirectoryUnusable, SecretMissing
 from broker.policy import store
 from broker.policy.database import Database
 from broker.policy.store import ControlPlane, open_control
-from tests.postgres import Postgres, PostgresMissing, running_postgres
+from tests.control_kit import control_url, postgres
+from tests.postgres import Postgres
 from tests.test_catalogue import GOOD, write
 
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    with contextlib.ExitStack() as stack:
-        try:
-            yield stack.enter_context(running_postgres())
-        except PostgresMissing as missing:
-            pytest.skip(f"PostgreSQL is not tested here: {missing}")
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def control_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database; every test that takes it runs on both kinds."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/control.db"
-    server: Postgres = request.getfixturevalue("postgres")
-    name = f"t{time.monotonic_ns()}"
-    with psycopg.connect(server.url("postgresql"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return server.url(database=name)
+__all__ = ["control_url", "postgres"]  # fixtures
 
 
 def _plane(url: str) -> ControlPlane:

@@ -19,7 +19,7 @@ from stdnum.cn import uscc
 from stdnum.iso7064 import mod_11_2
 
 from broker.demo import city as city_module
-from broker.demo import people, toml
+from broker.demo import people
 from broker.demo.catalogue import Addresses, catalogue, sqlite_url, write_app_keys, write_catalogue
 from broker.demo.city import absent_resident_id, absent_uscc, build_city, open_city, sample_residents
 from broker.demo.consumers import CONSUMERS
@@ -28,7 +28,8 @@ from broker.demo.people import Draw
 from broker.demo.postgresql import copy_city
 from broker.demo.tables import TABLES
 from broker.demo.vocabulary import WORDS
-from broker.model.catalogue import Catalogue, Interface, Level, SemanticType, SqlOperation
+from broker.model import toml
+from broker.model.catalogue import Catalogue, Interface, Level, SemanticType, ShareType, SqlOperation
 from broker.model.semantics import canonical
 from broker.policy.directory import read
 from broker.policy.validate import problems
@@ -207,13 +208,32 @@ def test_there_are_62_interfaces_of_three_levels(whole: Catalogue) -> None:
         Level.PROVINCIAL: 16,
         Level.CITY: 21,
     }
-    assert len(level) == len({interface.provider for interface in whole.interfaces}) >= 20
-    assert len({interface.resource for interface in whole.interfaces}) == len(whole.resources) == 62
+    assert len({interface.provider for interface in whole.interfaces}) == 30
+    assert len({interface.resource for interface in whole.interfaces}) == 62
+
+
+def test_there_are_892_resources_of_52_departments(whole: Catalogue) -> None:
+    assert len({resource.code for resource in whole.resources}) == len(whole.resources) == 892
+    assert len(whole.providers) == len({resource.provider for resource in whole.resources}) == 52
+    assert [p.id for p in whole.providers if p.endpoint is None] == [p.id for p in whole.providers][30:]
+    assert len({(resource.provider, resource.name) for resource in whole.resources}) == 892
+    shared = Counter(resource.share_type for resource in whole.resources)
+    assert 0 < shared[ShareType.NOT_SHARED] < 50
+    assert all(shared[kind] > 200 for kind in (ShareType.CONDITIONAL, ShareType.UNCONDITIONAL))
+    mounted = {interface.resource for interface in whole.interfaces}
+    assert all(r.share_type is ShareType.CONDITIONAL for r in whole.resources if r.code in mounted)
+    assert all(resource.items and resource.classification and resource.published for resource in whole.resources)
+
+
+def test_only_departments_that_count_every_question_are_not_asked_for_the_sake_of_asking(whole: Catalogue) -> None:
+    level = {provider.id: provider.level for provider in whole.providers}
+    for interface in whole.interfaces:
+        assert interface.probe.keys() == ({} if level[interface.provider] is Level.NATIONAL else interface.arguments).keys()
 
 
 def test_every_connector_and_codec_is_there(whole: Catalogue) -> None:
     spoken = Counter(type(provider.endpoint).__name__ for provider in whole.providers)
-    assert spoken.keys() == {"HttpEndpoint", "GrpcEndpoint", "SqlEndpoint"}
+    assert spoken.keys() == {"HttpEndpoint", "GrpcEndpoint", "SqlEndpoint", "NoneType"}
     assert spoken["GrpcEndpoint"] >= 3
     assert {getattr(i.operation, "codec", "json") for i in whole.interfaces} == {"json", "msgpack"}
     assert {getattr(i.operation, "method", "POST") for i in whole.interfaces} >= {"GET", "POST"}

@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import time
+from pathlib import Path
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from broker.client.credentials import issue_token, public_half
+from broker.client.credentials import issue_token, public_half, thumbprint
 from broker.config import Identity
 from broker.errors import Unauthenticated
 from broker.model.call import Peer, Times
 from broker.model.catalogue import Catalogue, Consumer, ConsumerKey
-from broker.model.snapshot import EMPTY, Snapshot, compile_snapshot
+from broker.model.snapshot import Snapshot
+from broker.policy.certificates import read_trust
+from broker.policy.compiler import compile_snapshot
 from broker.policy.identify import Identifier
+from tests.support.certificates import Authority
 
 NOW = 1_800_000_000.0
 KEY, OTHER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
 SETTINGS = Identity()
 
 
-def _snapshot(**keys: Ed25519PrivateKey) -> Snapshot:
+def _snapshot(certificates: tuple[str, ...] = (), **keys: Ed25519PrivateKey) -> Snapshot:
     consumers = tuple(
-        Consumer(id=name.replace("_", "-"), name=name, keys=(ConsumerKey(id="k1", public_key=public_half(key)),))
+        Consumer(
+            id=name.replace("_", "-"),
+            name=name,
+            keys=(ConsumerKey(id="k1", public_key=public_half(key)),),
+            certificates=certificates,
+        )
         for name, key in keys.items()
     )
     return compile_snapshot(Catalogue(consumers=consumers), 1)
 
 
 SNAPSHOT = _snapshot(tax_hall=KEY, notary=OTHER)
+EMPTY = _snapshot()
 
 
 def _token(**changes: object) -> str:
@@ -39,8 +50,10 @@ def _token(**changes: object) -> str:
     return issue_token("tax-hall", KEY, **values)  # type: ignore[arg-type]
 
 
-def _show(identifier: Identifier, token: str, snapshot: Snapshot = SNAPSHOT, now_s: float = NOW) -> str:
-    return identifier.identify(Peer(token=token), snapshot, Times.exactly(int(now_s * 1000))).id
+def _show(
+    identifier: Identifier, token: str, snapshot: Snapshot = SNAPSHOT, now_s: float = NOW, certificate: bytes = b""
+) -> str:
+    return identifier.identify(Peer(token=token, certificate=certificate), snapshot, Times.exactly(int(now_s * 1000))).id
 
 
 def _identify(token: str, now_s: float = NOW, snapshot: Snapshot = SNAPSHOT) -> str:
@@ -110,6 +123,11 @@ HOSTILE = {
     "other audience": _token(audience="another-broker"),
     "life too long": _token(life_s=301),
     "life negative": _token(life_s=-1),
+    "bound, and no certificate": _token(bound_to="A" * 43),
+    "bound to nothing": _signed(HEADER, json.dumps(_claims(cnf={})).encode()),
+    "bound by another method": _signed(HEADER, json.dumps(_claims(cnf={"jkt": "A" * 43})).encode()),
+    "bound to no text": _signed(HEADER, json.dumps(_claims(cnf={"x5t#S256": 1})).encode()),
+    "bound twice": _signed(HEADER, json.dumps(_claims(cnf={"x5t#S256": "A" * 43, "jkt": "A" * 43})).encode()),
     "foreign: signed by another consumer": issue_token("tax-hall", OTHER, now_s=NOW),
     "unknown consumer": issue_token("nobody", KEY, now_s=NOW),
 }
@@ -119,19 +137,24 @@ HOSTILE = {
 def test_a_hostile_token_is_refused_with_one_constant_text(token: str) -> None:
     with pytest.raises(Unauthenticated) as refusal:
         _identify(token)
-    assert str(refusal.value) == "a valid application token is required"
+    assert str(refusal.value) == "a valid application token or client certificate is required"
 
 
-def test_every_single_bit_flip_is_refused() -> None:
-    token = _token().encode()
+def test_every_single_bit_flip_is_refused(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    shown = authority.issue("tax-hall", "uri:city:tax-hall")
     identifier = Identifier(SETTINGS, 4096)
-    assert _show(identifier, token.decode()) == "tax-hall"
-    for position in range(len(token)):
-        for bit in range(8):
-            flipped = bytearray(token)
+    identifier.trust = read_trust(authority.own.pem, None)
+    certified = _snapshot(("uri:city:tax-hall",), tax_hall=KEY)
+    now_s = time.time()
+    bound = _token(bound_to=thumbprint(shown.file), now_s=now_s)
+    for token, certificate, snapshot in ((_token(now_s=now_s), b"", SNAPSHOT), (bound, shown.pem, certified)):
+        assert _show(identifier, token, snapshot, now_s, certificate) == "tax-hall"
+        for position, bit in itertools.product(range(len(token)), range(8)):
+            flipped = bytearray(token.encode())
             flipped[position] ^= 1 << bit
             with pytest.raises(Unauthenticated):
-                _show(identifier, flipped.decode("latin-1"))
+                _show(identifier, flipped.decode("latin-1"), snapshot, now_s, certificate)
 
 
 def test_a_remembered_token_ends_with_its_time_and_with_its_key() -> None:
@@ -146,10 +169,10 @@ def test_a_remembered_token_ends_with_its_time_and_with_its_key() -> None:
 
 def test_remembering_is_bounded_and_saves_the_verification() -> None:
     identifier = Identifier(Identity(remembered_tokens=2), 4096)
-    tokens = [_token(now_s=NOW - age) for age in range(5)]
+    tokens = [_token(now_s=NOW - age) for age in range(10)]
     for token in tokens:
         _show(identifier, token)
-    assert len(identifier._remembered) == 2
+    assert len(identifier.remembered) == 8, "a set is the least there is"
     began = time.perf_counter()
     for _ in range(100):
         _show(identifier, tokens[-1])

@@ -12,7 +12,7 @@ PACKAGE = ROOT / "broker"
 
 # Each layer may import itself and the layers below it; names on one line are siblings that never import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("v1", "_native", "errors", "config"),
+    ("v1", "_native", "errors", "config", "boot"),
     ("model",),
     ("telemetry",),
     ("policy", "cache", "upstream"),

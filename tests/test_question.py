@@ -12,7 +12,8 @@ from broker.errors import InvalidRequest
 from broker.model.call import Encoding, Question, Request
 from broker.model.catalogue import Argument, Catalogue, Interface, SemanticType
 from broker.model.question import answer_key, canonicalise, weigh
-from broker.model.snapshot import compile_snapshot, mask_of
+from broker.model.snapshot import mask_of
+from broker.policy.compiler import compile_snapshot
 from tests.support.catalogue import interface, provider
 from tests.support.people import resident_id
 

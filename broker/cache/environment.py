@@ -40,14 +40,6 @@ log = structlog.get_logger("cache")
 _open: set[Path] = set()
 
 
-def read_boot_id() -> str:
-    """Return what the kernel calls the current boot; "" where it does not say, which matches no generation."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
 def open_environment(directory: Path, settings: Cache, boot_id: str) -> tuple[lmdb.Environment, Rows]:
     """Open the environment in `directory`, discarding what another boot, another format or damage left there.
 

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 
 from broker._native.cachekey import Entry, read_entry
+from broker.boot import read_boot_id
 from broker.cache import environment
 from broker.cache.rows import KEY_BYTES, Tag, Tags, Transaction, tag_row
 from broker.config import Cache
@@ -48,7 +49,7 @@ class CacheStore:
         RuntimeError: this process has it open already.
     """
 
-    def __init__(self, data_dir: Path, settings: Cache, boot_id: Callable[[], str] = environment.read_boot_id) -> None:
+    def __init__(self, data_dir: Path, settings: Cache, boot_id: Callable[[], str] = read_boot_id) -> None:
         self._directory = data_dir / "cache"
         map_bytes = settings.map_size_mib << 20
         self._fill_bytes = min(int(settings.fill_ratio * map_bytes), map_bytes - RESERVE_BYTES)

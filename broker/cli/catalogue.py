@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from broker.cli import catalogue_files, catalogue_mounts
+from broker.cli.actor import Actor, signature
 from broker.cli.output import ConfigFile, Json, emit, load_config, say, table
 from broker.config import Config
 from broker.errors import CatalogueRefused
@@ -15,7 +17,10 @@ from broker.policy import directory, validate
 from broker.policy.store import Difference, open_control
 from broker.upstream.check import connector_problems
 
-app = typer.Typer(help="Check, compare and apply a catalogue directory.", no_args_is_help=True)
+app = typer.Typer(help="Check, compare and apply a catalogue directory; import and export; mounts.", no_args_is_help=True)
+app.command("import")(catalogue_files.import_)
+app.command("export")(catalogue_files.export_)
+app.command("mounts")(catalogue_mounts.mounts)
 Directory = Annotated[Path, typer.Argument(help="Directory of TOML files.")]
 
 
@@ -33,12 +38,15 @@ def read_valid(path: Path) -> Catalogue:
     return contents.catalogue()
 
 
-def apply_directory(path: Path, config: Config) -> tuple[int, Difference]:
-    """Make the control plane hold exactly what a directory says; returns the revision in force and what changed."""
+def apply_directory(path: Path, config: Config, actor: str) -> tuple[int, Difference]:
+    """Make the control plane hold exactly what a directory says; returns the revision in force and what changed.
+
+    The actor, a person, stands in the history of every grant that changes.
+    """
     catalogue = read_valid(path)
     control = open_control(config)
     try:
-        return control.apply(catalogue)
+        return control.apply(catalogue, signature(actor))
     finally:
         control.close()
 
@@ -63,9 +71,9 @@ def diff(path: Directory, file: ConfigFile = None, json: Json = False) -> None:
 
 
 @app.command()
-def apply(path: Directory, file: ConfigFile = None, json: Json = False) -> None:
+def apply(path: Directory, actor: Actor = "", file: ConfigFile = None, json: Json = False) -> None:
     """Make the control plane hold exactly what a directory says: all of it or, if anything is wrong, nothing."""
-    version, difference = apply_directory(path, load_config(file))
+    version, difference = apply_directory(path, load_config(file), actor)
     _print(difference, version, json)
 
 
@@ -75,10 +83,13 @@ def _print(difference: Difference, version: int | None, json: bool) -> None:
         return
     parts = [("+", difference.added), ("~", difference.changed), ("-", difference.removed)]
     rows = [(sign, kind, _some(keys)) for sign, part in parts for kind, keys in part.items()]
+    changes = bool(rows)
+    if difference.withheld:
+        rows.append(("!", "grants withheld: paused, revoked or expired", _some(difference.withheld)))
     if rows:
         table(("", "kind", "keys"), rows)
     if version is None:
-        say("nothing was changed" if rows else "no difference")
+        say("nothing was changed" if changes else "no difference")
     else:
         say(f"revision {version} in force; running brokers follow within a second")
 

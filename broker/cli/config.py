@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -28,9 +29,16 @@ def show(file: ConfigFile = None, json: Json = False) -> None:
     if json:
         emit(settings)
         return
-    rows = [(section, str(text)) for section, text in settings.items() if not isinstance(text, dict)]
-    rows += [(f"{s}.{key}", str(text)) for s, keys in settings.items() if isinstance(keys, dict) for key, text in keys.items()]
-    table(("setting", "value"), rows)
+    table(("setting", "value"), list(_rows(settings, "")))
+
+
+def _rows(section: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """Flatten sections within sections into `section.key`."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _rows(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
 
 
 @app.command()

@@ -10,12 +10,26 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from broker.cli.output import Json, emit, say
-from broker.client.credentials import DEFAULT_AUDIENCE, DEFAULT_KEY_ID, DEFAULT_LIFE_S, generate_key, issue_token, load_key
+from broker.client.credentials import (
+    DEFAULT_AUDIENCE,
+    DEFAULT_KEY_ID,
+    DEFAULT_LIFE_S,
+    generate_key,
+    issue_token,
+    load_key,
+    thumbprint,
+)
 from broker.errors import ConfigurationError, DirectoryUnusable, SecretMissing
 
 app = typer.Typer(help="Keys and tokens of consumers.", no_args_is_help=True)
 KeyFile = Annotated[Path, typer.Option("--key-file", envvar="BROKER_KEY_FILE", help="Private key (PEM).")]
 KeyId = Annotated[str, typer.Option("--key-id", help="Name of the key in the catalogue.")]
+CertificateFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--certificate-file", envvar="BROKER_CERTIFICATE_FILE", help="Client certificate (PEM) that a token is bound to."
+    ),
+]
 
 
 def read_key(file: Path) -> Ed25519PrivateKey:
@@ -30,6 +44,20 @@ def read_key(file: Path) -> Ed25519PrivateKey:
         raise SecretMissing(f"{file}: cannot be read ({error.strerror}); `broker consumer new-key` makes one") from error
     except ValueError as error:
         raise SecretMissing(f"{file}: is not an Ed25519 private key in PEM") from error
+
+
+def read_thumbprint(file: Path | None) -> str | None:
+    """Return what binds a token to a certificate; None without one.
+
+    Raises:
+        SecretMissing: the file cannot be read or holds no certificate.
+    """
+    try:
+        return thumbprint(file) if file else None
+    except OSError as error:
+        raise SecretMissing(f"{file}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise SecretMissing(f"{file}: is not a certificate in PEM") from error
 
 
 @app.command("new-key")
@@ -56,9 +84,10 @@ def issue(
     key_id: KeyId = DEFAULT_KEY_ID,
     audience: Annotated[str, typer.Option(help="The broker it is meant for.")] = DEFAULT_AUDIENCE,
     life_s: Annotated[int, typer.Option(min=1, max=DEFAULT_LIFE_S, help="How long it is good, in seconds.")] = DEFAULT_LIFE_S,
+    certificate_file: CertificateFile = None,
     json: Json = False,
 ) -> None:
     """Print a short-lived token for the `authorization: Bearer …` metadata of calls."""
-    key, now_s = read_key(key_file), time.time()
-    token = issue_token(consumer, key, key_id=key_id, audience=audience, now_s=now_s, life_s=life_s)
+    key, bound_to, now_s = read_key(key_file), read_thumbprint(certificate_file), time.time()
+    token = issue_token(consumer, key, key_id=key_id, audience=audience, now_s=now_s, life_s=life_s, bound_to=bound_to)
     emit({"token": token, "expires_at": int(now_s) + life_s}) if json else typer.echo(token)

@@ -15,7 +15,8 @@ from broker import __version__
 from broker.cli.output import Json, console, emit
 from broker.demo.interfaces import sample_arguments
 from broker.demo.launch import Demo, running
-from broker.demo.tour import BASIC, Broken, Step, take
+from broker.demo.step import Broken, Step
+from broker.demo.tour import BASIC, take
 
 EXIT_BROKEN = 12
 _progress = Console(stderr=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -64,21 +65,37 @@ class _Bearer(
     intercept_stream_unary = intercept_stream_stream = _go_on  # type: ignore[assignment]
 
 
-def channel(target: str, tokens: Tokens | None = None, *, root_certificates: bytes | None = None) -> grpc.Channel:
-    """Open a blocking channel; cleartext unless root certificates are given."""
-    if root_certificates is None:
+def tls(
+    ca_file: str | Path | None = None, certificate_file: str | Path | None = None, key_file: str | Path | None = None
+) -> grpc.ChannelCredentials:
+    """Read what TLS needs from PEM files: whom to trust (nobody named: gRPC's own list), and what to be known by.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: of certificate and key one is missing.
+    """
+    if (certificate_file is None) != (key_file is None):
+        raise ValueError("a certificate needs its key, and a key its certificate")
+    authorities, key, chain = (Path(file).read_bytes() if file else None for file in (ca_file, key_file, certificate_file))
+    return grpc.ssl_channel_credentials(authorities, key, chain)
+
+
+def channel(target: str, tokens: Tokens | None = None, *, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """Open a blocking channel; cleartext unless there are credentials."""
+    if credentials is None:
         opened = grpc.insecure_channel(target, options=OPTIONS)
     else:
-        opened = grpc.secure_channel(target, grpc.ssl_channel_credentials(root_certificates), options=OPTIONS)
+        opened = grpc.secure_channel(target, credentials, options=OPTIONS)
     return grpc.intercept_channel(opened, _Bearer(tokens)) if tokens else opened
 
 
-def aio_channel(target: str, tokens: Tokens | None = None, *, root_certificates: bytes | None = None) -> grpc.aio.Channel:
-    """Open a channel on the running event loop; cleartext unless root certificates are given."""
+def aio_channel(
+    target: str, tokens: Tokens | None = None, *, credentials: grpc.ChannelCredentials | None = None
+) -> grpc.aio.Channel:
+    """Open a channel on the running event loop; cleartext unless there are credentials."""
     interceptors = _aio_interceptors(tokens) if tokens else None
-    if root_certificates is None:
+    if credentials is None:
         return grpc.aio.insecure_channel(target, options=OPTIONS, interceptors=interceptors)
-    credentials = grpc.ssl_channel_credentials(root_certificates)
     return grpc.aio.secure_channel(target, credentials, options=OPTIONS, interceptors=interceptors)
 
 

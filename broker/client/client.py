@@ -30,8 +30,10 @@ def _request(
 class Client:
     """A blocking client; a context manager. Safe between threads."""
 
-    def __init__(self, target: str, tokens: Tokens, *, root_certificates: bytes | None = None) -> None:
-        self._channel = channel(target, tokens, root_certificates=root_certificates)
+    def __init__(
+        self, target: str, tokens: Tokens | None = None, *, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self._channel = channel(target, tokens, credentials=credentials)
         self.exchange = exchange_pb2_grpc.ExchangeServiceStub(self._channel)
 
     def call(
@@ -69,8 +71,10 @@ class Client:
 class AsyncClient:
     """A client for an event loop; an asynchronous context manager. Made inside the running loop."""
 
-    def __init__(self, target: str, tokens: Tokens, *, root_certificates: bytes | None = None) -> None:
-        self._channel = aio_channel(target, tokens, root_certificates=root_certificates)
+    def __init__(
+        self, target: str, tokens: Tokens | None = None, *, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        self._channel = aio_channel(target, tokens, credentials=credentials)
         self.exchange: exchange_pb2_grpc.ExchangeServiceAsyncStub = exchange_pb2_grpc.ExchangeServiceStub(self._channel)  # type: ignore[assignment]
 
     async def call(

@@ -9,18 +9,18 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
-from broker.demo import toml
-from broker.demo.consumers import CONSUMERS, LEGAL_BASIS, RIGHTS, Right
+from broker.demo.consumers import APPROVER, CONSUMERS, LEGAL_BASIS, RIGHTS, Right
 from broker.demo.departments import DEPARTMENTS, REQUESTER_ID, SHAPES, Department
-from broker.demo.interfaces import QUESTIONS, service_id
+from broker.demo.interfaces import QUESTIONS, absent_value, service_id
+from broker.demo.publishers import FURTHER
 from broker.demo.question import RHYTHMS, Question
+from broker.demo.resources import MATCH, code_of, resources
 from broker.demo.vocabulary import WORDS, Word
+from broker.model import toml
 from broker.model.catalogue import (
     AnswerField,
     Argument,
@@ -37,8 +37,6 @@ from broker.model.catalogue import (
     Level,
     Operation,
     Provider,
-    Resource,
-    SemanticType,
     SqlEndpoint,
     SqlOperation,
     Subject,
@@ -46,9 +44,7 @@ from broker.model.catalogue import (
 
 _VALID_FROM = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 _VALID_UNTIL = dt.datetime(2099, 1, 1, tzinfo=dt.UTC)
-_PUBLISHED = dt.date(2018, 5, 1)
 KEY_ID = "k1"  # what `broker consumer issue-token` and the client take without being told
-_MATCH = Word(SemanticType.TEXT, "匹配代码（1 一致，0 不一致）", "")
 
 
 class Addresses(NamedTuple):
@@ -85,8 +81,8 @@ def write_app_keys(directory: Path) -> None:
 def catalogue(addresses: Addresses, keys: Mapping[str, str]) -> Catalogue:
     """Compose the catalogue; the keys are base64 Ed25519 public keys by consumer, and a consumer without one cannot call."""
     return Catalogue(
-        providers=tuple(_provider(department, addresses) for department in DEPARTMENTS.values()),
-        resources=tuple(_resource(question) for question in QUESTIONS.values()),
+        providers=(*(_provider(department, addresses) for department in DEPARTMENTS.values()), *_further()),
+        resources=resources(),
         interfaces=tuple(_interface(question) for question in QUESTIONS.values()),
         consumers=tuple(_consumer(consumer, keys) for consumer in CONSUMERS),
         grants=tuple(_grant(consumer, right) for consumer, rights in RIGHTS.items() for right in rights),
@@ -104,33 +100,22 @@ def write_catalogue(directory: Path, addresses: Addresses, keys: Mapping[str, st
         files[f"interfaces-{level.value.lower()}"] = ("interfaces", of_level)
     directory.mkdir(parents=True, exist_ok=True)
     for name, (kind, values) in files.items():
-        text = toml.document({kind: [_plain(value) for value in values]})
+        text = toml.document({kind: [toml.plain(value) for value in values]})
         (directory / f"{name}.toml").write_text(text, encoding="utf-8")
     return whole
 
 
-def _plain(value: Any) -> Any:
-    """Turn values into tables, leaving out what is as it would be anyway."""
-    if isinstance(value, msgspec.Struct):
-        config = type(value).__struct_config__
-        tag = {config.tag_field: config.tag} if config.tag_field else {}
-        fields = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
-        return tag | {field.name: _plain(kept) for field, kept in fields if field.required or kept != _default(field)}
-    if isinstance(value, dict):
-        return {key: _plain(element) for key, element in value.items()}
-    return [_plain(element) for element in value] if isinstance(value, tuple) else value
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-
-
-# --- providers and resources --------------------------------------------------------------------------------------------
+# --- providers ----------------------------------------------------------------------------------------------------------
 
 
 def _provider(department: Department, addresses: Addresses) -> Provider:
     endpoint = _ENDPOINTS[department.connector](department, addresses)
-    return Provider(id=department.id, name=department.name, level=department.level, endpoint=endpoint)
+    return Provider(id=department.id, name=department.name, level=department.level, endpoint=endpoint, approvers=(APPROVER,))
+
+
+def _further() -> Iterator[Provider]:
+    """Departments that publish resources and cannot be asked."""
+    return (Provider(id=department, name=name, level=Level.CITY) for department, name in FURTHER.items())
 
 
 def _http_endpoint(department: Department, addresses: Addresses) -> Endpoint:
@@ -156,24 +141,6 @@ def _sql_endpoint(department: Department, addresses: Addresses) -> Endpoint:
 _ENDPOINTS = {"http": _http_endpoint, "grpc": _grpc_endpoint, "sql": _sql_endpoint}
 
 
-def _resource(question: Question) -> Resource:
-    return Resource(
-        code=_resource_code(question),
-        name=question.title.removesuffix("查询").removesuffix("核验"),
-        provider=question.department,
-        abstract=f"{question.owner.name}提供：{'、'.join(_word(word).title for word in question.answer)}",
-        share_condition="按业务事项申请授权",
-        update_cycle=RHYTHMS[question.rhythm].update_cycle,
-        published=_PUBLISHED,
-    )
-
-
-def _resource_code(question: Question) -> str:
-    """Compose a code in the way of GB/T 21063: department, then serial."""
-    _, unit, serial = service_id(question.id).split("_")
-    return f"{unit}/{int(serial):06d}"
-
-
 # --- interfaces ---------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +151,7 @@ def _interface(question: Question) -> Interface:
         id=question.id,
         title=question.title,
         provider=question.department,
-        resource=_resource_code(question),
+        resource=code_of(question),
         arguments={word: Argument(type=WORDS[word].type, title=WORDS[word].title) for word in asked},
         answer={
             word: AnswerField(type=_word(word).type, title=_word(word).title, required=always)
@@ -194,11 +161,19 @@ def _interface(question: Question) -> Interface:
         operation=_OPERATIONS[question.owner.connector](question),
         freshness=RHYTHMS[question.rhythm].freshness,
         timeout_ms=question.owner.timeout_ms,
+        probe=_probe(question),
     )
 
 
+def _probe(question: Question) -> dict[str, str]:
+    """Ask for somebody who is not there; but not the national departments, who count every question."""
+    if question.owner.level is Level.NATIONAL:
+        return {}
+    return {word: absent_value(word) for word in question.keys + question.compared}
+
+
 def _word(word: str) -> Word:
-    return WORDS.get(word, _MATCH)
+    return WORDS.get(word, MATCH)
 
 
 def _parameters(question: Question) -> dict[str, str]:

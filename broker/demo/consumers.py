@@ -20,6 +20,8 @@ class Asking(NamedTuple):
     burst: int
 
 
+APPROVER = "share-approval"  # decides for every department of the demonstration
+
 CONSUMERS: dict[str, Asking] = {
     "civil-affairs": Asking("社会救助核对系统", f"{CITY}民政局", 2_000.0, 4_000),
     "notary-office": Asking("公证办证系统", f"{CITY}公证处", 500.0, 1_000),
@@ -27,6 +29,7 @@ CONSUMERS: dict[str, Asking] = {
     "market-supervision": Asking("企业开办一窗通", f"{CITY}市场监督管理局", 500.0, 1_000),
     "tax-hall": Asking("办税服务厅系统", f"{CITY}税务局", 500.0, 1_000),
     "citizen-app": Asking("掌上云鹤", f"{CITY}政务服务数据管理局", 5.0, 5),
+    APPROVER: Asking("数据共享审批系统", f"{CITY}政务服务数据管理局", 1.0, 1),
     "load-test": Asking("压力测试", f"{CITY}政务服务数据管理局", 1_000_000.0, 1_000_000),
 }
 

@@ -16,49 +16,21 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from broker.client import Answer, AsyncClient, CallFailed, NotGranted, OverRate, TokenSource
+from broker.client import Answer, AsyncClient, CallFailed, NotGranted, OverRate
 from broker.demo.city import absent_resident_id, sample_residents
 from broker.demo.interfaces import QUESTIONS, sample_arguments
 from broker.demo.launch import Demo
+from broker.demo.step import Broken, Step, Visitor
+from broker.demo.step import check as _check
+from broker.demo.tour_catalogue import mount_report
+from broker.demo.tour_grants import LIFE_OF_A_GRANT
 
 BASIC = "national.person.basic"
 FUND = "provincial.housing.fund"
 HERD = 1000
 HOT_CALLS = 300
-
-
-class Broken(AssertionError):
-    """A step did not do what it says."""
-
-
-class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """What one step showed."""
-
-    title: str
-    result: str
-    source: str = ""
-    time_ms: float | None = None
-    notes: tuple[str, ...] = ()
-
-
-class Visitor(NamedTuple):
-    """What every step has at hand."""
-
-    demo: Demo
-    people: list[dict[str, Any]]  # living residents, none asked about before the tour
-
-    def client(self, consumer: str) -> AsyncClient:
-        """Open a consumer's client."""
-        return AsyncClient(self.demo.target, TokenSource(consumer, self.demo.key_file(consumer)))
-
-
-def _check(holds: bool, what: str) -> None:
-    if not holds:
-        raise Broken(what)
 
 
 class Timed(NamedTuple):
@@ -317,6 +289,8 @@ STEPS: tuple[Callable[[Visitor], Awaitable[Step]], ...] = (
     stale,
     herd,
     everything,
+    mount_report,
+    *LIFE_OF_A_GRANT,
     killed,
 )
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from broker.model.catalogue import Grant, Interface, Level
+from broker.model.catalogue import Interface, Level
 
 
 class Encoding(enum.IntEnum):
@@ -84,11 +84,25 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Authority(msgspec.Struct, frozen=True, kw_only=True):
-    """The grant that covers a call, and what it shows."""
+    """The grant that covers a call: what it shows and how much of it may be asked."""
 
-    grant: Grant
+    ref: int  # of its term in the snapshot's image
+    grant: str
     fields: tuple[str, ...]  # granted fields of this interface version, sorted
     mask: bytes  # 16 bytes; equal for equal field sets
+    cache_max_age_ms: int | None  # None: what the interface allows
+    stale_allowed: bool
+    quota_per_day: int  # 0: no limit, here and below
+    quota_total: int
+    subjects_per_day: int
+
+
+class Remaining(msgspec.Struct, frozen=True, kw_only=True):
+    """What is left of a grant's limits after a call, as far as this machine knows; None where there is no limit."""
+
+    burst: int
+    today: int | None
+    total: int | None
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,3 +122,5 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     found: bool
     interface: Interface
     level: Level
+    snapshot_version: int = 0  # by which it was decided
+    remaining: Remaining | None = None

@@ -29,6 +29,10 @@ Hours = Annotated[str, msgspec.Meta(pattern=rf"\A(daily|{_DAY}(-{_DAY})?) {_CLOC
 SubjectName = Annotated[
     str, msgspec.Meta(pattern=r"\A(uri:[a-z][a-z0-9+.-]*:[!-~]{1,240}|dns:[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)\Z")
 ]
+# Texts of resources, which travel through spreadsheets and back: nothing blank at either end, no control characters.
+_ENDS, _INSIDE = r"[^\s\x00-\x1f\x7f]", r"[^\x00-\x1f\x7f]"
+Line = Annotated[str, msgspec.Meta(pattern=rf"\A({_ENDS}({_INSIDE}*{_ENDS})?)?\Z", max_length=4096)]
+Name = Annotated[str, msgspec.Meta(pattern=rf"\A{_ENDS}({_INSIDE}*{_ENDS})?\Z", max_length=256)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]  # with an offset; a local time would mean something else elsewhere
 Template = dict[str, str]  # name at the provider -> "{argument}" or a constant, which has no braces
@@ -99,12 +103,12 @@ Endpoint = HttpEndpoint | GrpcEndpoint | SqlEndpoint
 
 
 class Provider(Value, frozen=True, kw_only=True):
-    """A department that answers questions."""
+    """A department that answers questions, or that only publishes resources so far."""
 
     id: Identifier
     name: str
     level: Level
-    endpoint: Endpoint
+    endpoint: Endpoint | None = None  # None: nothing can be asked of it yet
     approvers: tuple[Identifier, ...] = ()  # consumers that decide on requests for grants to its interfaces
 
 
@@ -205,29 +209,33 @@ class Interface(Value, frozen=True, kw_only=True):
     operation: Operation
     freshness: Freshness = Freshness()
     timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 3000
+    probe: dict[FieldName, str] = {}  # arguments to ask with, now and then, whether it still answers; of a made-up subject
     side_effect: bool = False  # asking changes something: never cached, never shared between callers
 
 
 class ResourceItem(Value, frozen=True, kw_only=True):
     """One data item of a resource."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    name: Name
     type: SemanticType = SemanticType.TEXT
     max_chars: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0  # 0: not stated
+
+
+UpdateCycle = Literal["real-time", "daily", "weekly", "monthly", "quarterly", "yearly", "irregular"]
 
 
 class Resource(Value, frozen=True, kw_only=True):
     """One entry of the catalogue, after GB/T 21063."""
 
     code: Code
-    name: str
+    name: Name
     provider: Identifier
-    abstract: str = ""
+    abstract: Line = ""
     items: tuple[ResourceItem, ...] = ()
-    classification: str = ""  # class, item, topic and sub-topic, e.g. "3-01-002"
+    classification: Line = ""  # class, item, topic and sub-topic, e.g. "3-01-002"
     share_type: ShareType = ShareType.CONDITIONAL
-    share_condition: str = ""
-    update_cycle: Literal["real-time", "daily", "weekly", "monthly", "quarterly", "yearly", "irregular"] = "irregular"
+    share_condition: Line = ""
+    update_cycle: UpdateCycle = "irregular"
     published: dt.date | None = None
 
 

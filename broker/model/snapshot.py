@@ -1,110 +1,163 @@
-"""The policy snapshot: everything a decision needs, compiled once from a catalogue, immutable and versioned.
+"""The policy snapshot: everything a decision needs, compiled once from what is in force, immutable and versioned.
 
-Lookups are plain dictionary reads. A call reads the snapshot once and decides by that one throughout. What must not go in
-here: where the catalogue comes from (`policy/store.py`) and when a newer one is swapped in (`serve/`).
+A call reads the snapshot once and decides by that one throughout. Who may ask what stands in the image, which native code reads
+and other processes map; what Python needs to ask a provider stands beside it. What must not go in here: compiling
+(`policy/compiler.py`), where values come from (`policy/store.py`), and when a newer snapshot is swapped in (`serve/`).
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
 
 import msgspec
 
+from broker._native.policy import Image
 from broker.model.call import Authority
-from broker.model.catalogue import Catalogue, Consumer, Grant, Group, Interface, Provider, Resource
+from broker.model.catalogue import Consumer, Disclosure, Grant, Group, Interface, Provider, Resource
 
 CURRENT = 0  # the version number that means "the current one"
-
-
-class Term(msgspec.Struct, frozen=True, kw_only=True):
-    """One grant as it applies to one interface version, with its times as milliseconds since the epoch."""
-
-    valid_from_ms: int
-    valid_until_ms: int
-    purposes: frozenset[str]
-    matters: frozenset[str]  # empty: any
-    authority: Authority
+VERDICT_ONLY, STALE_ALLOWED, OPERATOR_REQUIRED, DEVICE_REQUIRED = 1, 2, 4, 8  # flags of a term
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What the broker serves from."""
 
-    version: int
-    digest: bytes  # SHA-256 of the catalogue it was compiled from
+    image: Image
     providers: Mapping[str, Provider]
     interfaces: Mapping[tuple[str, int], Interface]  # each under its version, the newest also under CURRENT
     definitions: Mapping[tuple[str, int], bytes]  # by interface and version: 16 bytes that stand for it and its provider
     consumers: Mapping[str, Consumer]
+    numbers: Mapping[str, int]  # of consumers, in the image
+    by_number: tuple[Consumer, ...]
     public_keys: Mapping[tuple[str, str], str]  # (consumer, key id) -> base64
-    terms: Mapping[tuple[str, str, int], tuple[Term, ...]]  # (consumer, interface, version), in order of grant id
+    certificate_names: Mapping[str, str]  # "uri:…" or "dns:…" of a client certificate -> consumer
     resources: Mapping[str, Resource]
     groups: Mapping[str, Group]
-    grants: int
+    authorities: dict[int, Authority] = {}  # those asked for so far, by ref
+
+    @classmethod
+    def of(cls, image: Image, values: Mapping[str, Mapping[str, Any]]) -> Self:
+        """Put an image and the values of the catalogue, by kind and key, together."""
+        providers = dict(values["providers"])
+        interfaces = list(values["interfaces"].values())
+        consumers = dict(values["consumers"])
+        return cls(
+            image=image,
+            providers=providers,
+            interfaces=_by_version(interfaces),
+            definitions={(i.id, i.version): definition_of(i, providers[i.provider]) for i in interfaces},
+            consumers=consumers,
+            numbers={consumer: number for number, consumer in enumerate(sorted(consumers))},
+            by_number=tuple(consumers[consumer] for consumer in sorted(consumers)),
+            public_keys={(c.id, key.id): key.public_key for c in consumers.values() for key in c.keys},
+            certificate_names={name: c.id for c in consumers.values() for name in c.certificates},
+            resources=dict(values["resources"]),
+            groups=dict(values["groups"]),
+        )
+
+    @property
+    def version(self) -> int:
+        """Number of the revision it was compiled from."""
+        return self.image.version
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the image."""
+        return self.image.digest
+
+    @property
+    def grants(self) -> int:
+        """Number of grants in force."""
+        return self.image.grants
+
+    def authority(self, ref: int) -> Authority:
+        """Return what a term of the image says about a call that it covers."""
+        found = self.authorities.get(ref)
+        if found is None:
+            found = self.authorities[ref] = _authority(ref, self.image.term(ref))
+        return found
 
     def granted_to(self, consumer: str) -> list[Grant]:
         """Return every grant that a consumer holds, itself or by a group, in order of id, whether or not it holds now."""
-        holders = {consumer, *(group.id for group in self.groups.values() if consumer in group.members)}
-        found = {term.authority.grant.id: term.authority.grant for terms in self.terms.values() for term in terms}
-        return [found[key] for key in sorted(found) if found[key].consumer in holders]
+        if consumer not in self.numbers:
+            return []
+        grants: dict[str, Grant] = {}
+        for ref in self.image.held_by(self.numbers[consumer]):
+            grant = _grant(self.image.term(ref))
+            before = grants.get(grant.id)
+            fields = sorted({*grant.fields, *(before.fields if before else ())})  # each version answers its own
+            grants[grant.id] = msgspec.structs.replace(grant, fields=tuple(fields))
+        return [grants[key] for key in sorted(grants)]
 
 
-def compile_snapshot(catalogue: Catalogue, version: int) -> Snapshot:
-    """Compile a valid catalogue (see `policy/validate.py`) into a snapshot."""
-    providers = {provider.id: provider for provider in catalogue.providers}
-    return Snapshot(
-        version=version,
-        digest=hashlib.sha256(msgspec.msgpack.encode(catalogue, order="deterministic")).digest(),
-        providers=providers,
-        interfaces=_by_version(catalogue.interfaces),
-        definitions={(i.id, i.version): _definition(i, providers[i.provider]) for i in catalogue.interfaces},
-        consumers={consumer.id: consumer for consumer in catalogue.consumers},
-        public_keys={(c.id, key.id): key.public_key for c in catalogue.consumers for key in c.keys},
-        terms=_terms(catalogue.grants, catalogue.interfaces),
-        resources={resource.code: resource for resource in catalogue.resources},
-        groups={group.id: group for group in catalogue.groups},
-        grants=len(catalogue.grants),
-    )
-
-
-def _definition(interface: Interface, provider: Provider) -> bytes:
-    """What was fetched under one definition is no answer under another: another source, other fields, another freshness."""
-    return hashlib.sha256(msgspec.msgpack.encode((interface, provider), order="deterministic")).digest()[:16]
-
-
-def _by_version(interfaces: tuple[Interface, ...]) -> dict[tuple[str, int], Interface]:
+def _by_version(interfaces: list[Interface]) -> dict[tuple[str, int], Interface]:
     table: dict[tuple[str, int], Interface] = {}
     for interface in sorted(interfaces, key=lambda i: i.version):
         table[interface.id, interface.version] = table[interface.id, CURRENT] = interface
     return table
 
 
-def _terms(grants: tuple[Grant, ...], interfaces: tuple[Interface, ...]) -> dict[tuple[str, str, int], tuple[Term, ...]]:
-    versions: dict[str, list[Interface]] = {}
-    for interface in interfaces:
-        versions.setdefault(interface.id, []).append(interface)
-    table: dict[tuple[str, str, int], tuple[Term, ...]] = {}
-    for grant in sorted(grants, key=lambda g: g.id):
-        for interface in versions.get(grant.interface, ()):
-            where = (grant.consumer, grant.interface, interface.version)
-            table[where] = (*table.get(where, ()), _term(grant, interface))
-    return table
-
-
-def _term(grant: Grant, interface: Interface) -> Term:
-    fields = tuple(sorted(set(grant.fields) & interface.answer.keys()))
-    return Term(
-        valid_from_ms=_milliseconds(grant.valid_from),
-        valid_until_ms=_milliseconds(grant.valid_until),
-        purposes=frozenset(grant.purposes),
-        matters=frozenset(grant.matters),
-        authority=Authority(grant=grant, fields=fields, mask=mask_of(fields)),
+def _authority(ref: int, term: Mapping[str, Any]) -> Authority:
+    max_age_s = term["cache_max_age_s"]
+    return Authority(
+        ref=ref,
+        grant=term["id"],
+        fields=term["fields"],
+        mask=term["mask"],
+        cache_max_age_ms=None if max_age_s < 0 else max_age_s * 1000,
+        stale_allowed=bool(term["flags"] & STALE_ALLOWED),
+        quota_per_day=term["quota_per_day"],
+        quota_total=term["quota_total"],
+        subjects_per_day=term["subjects_per_day"],
     )
 
 
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+def _grant(term: Mapping[str, Any]) -> Grant:
+    """Read a term back into the grant it was packed from; hours come back as one span a day."""
+    flags, max_age_s = term["flags"], term["cache_max_age_s"]
+    return Grant(
+        id=term["id"],
+        consumer=term["holder"],
+        interface=term["interface"],
+        purposes=term["purposes"],
+        fields=term["fields"],
+        valid_from=_EPOCH + dt.timedelta(milliseconds=term["valid_from_ms"]),
+        valid_until=_EPOCH + dt.timedelta(milliseconds=term["valid_until_ms"]),
+        matters=term["matters"],
+        caller_units=term["units"],
+        hours=tuple(_span(begins, ends) for begins, ends in term["hours"]),
+        operator_required=bool(flags & OPERATOR_REQUIRED),
+        device_required=bool(flags & DEVICE_REQUIRED),
+        legal_basis=term["legal_basis"],
+        rate_per_second=term["rate_per_second"],
+        burst=term["burst"],
+        quota_per_day=term["quota_per_day"],
+        quota_total=term["quota_total"],
+        subjects_per_day=term["subjects_per_day"],
+        disclosure=Disclosure.VERDICT_ONLY if flags & VERDICT_ONLY else Disclosure.DATA,
+        cache_max_age_s=None if max_age_s < 0 else max_age_s,
+        stale_allowed=bool(flags & STALE_ALLOWED),
+        embargo_class=term["embargo_class"],
+    )
+
+
+def _span(begins: int, ends: int) -> str:
+    day, minute = divmod(begins, 24 * 60)
+    until = ends - day * 24 * 60
+    return f"{_DAYS[day]} {minute // 60:02}:{minute % 60:02}-{until // 60:02}:{until % 60:02}"
+
+
+def definition_of(interface: Interface, provider: Provider) -> bytes:
+    """Return 16 bytes that stand for an interface and its provider.
+
+    What was fetched under one definition is no answer under another: another source, other fields, another freshness.
+    """
+    return hashlib.sha256(msgspec.msgpack.encode((interface, provider), order="deterministic")).digest()[:16]
 
 
 def mask_of(fields: tuple[str, ...]) -> bytes:
@@ -112,4 +165,18 @@ def mask_of(fields: tuple[str, ...]) -> bytes:
     return hashlib.sha256("\0".join(fields).encode()).digest()[:16]
 
 
-EMPTY = compile_snapshot(Catalogue(), 0)
+def credential_of(consumer: str, key: tuple[str, str] | None, name: str) -> bytes:
+    """Return 16 bytes that stand for what a consumer proved: a key (its id and the public half), a certificate's name, or both.
+
+    None of the parts holds a NUL, so joining by it is unambiguous.
+    """
+    return hashlib.sha256("\0".join((consumer, *(key or ("", "")), name)).encode()).digest()[:16]
+
+
+def credentials_of(consumer: Consumer) -> Iterator[bytes]:
+    """Yield every credential that is good for a consumer."""
+    keys = [(key.id, key.public_key) for key in consumer.keys]
+    yield from (credential_of(consumer.id, key, name) for key in keys for name in consumer.certificates)
+    if consumer.identity == "either":
+        yield from (credential_of(consumer.id, key, "") for key in keys)
+        yield from (credential_of(consumer.id, None, name) for name in consumer.certificates)

@@ -7,6 +7,7 @@ hold (tables.py) and what is done with them.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ _WRITE: Mapping[str, str] = {
     "sqlite": "BEGIN IMMEDIATE",
     "postgresql": "SET LOCAL lock_timeout = '5s'; SELECT pg_advisory_xact_lock(hashtext('shared-data-broker'))",
 }
+# The same without keeping others out, for who locks the rows that it changes; SQLite has one writer at a time anyway.
+_UPDATE: Mapping[str, str] = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SET LOCAL lock_timeout = '5s'"}
 _CONNECT: Mapping[str, dict[str, Any]] = {
     "sqlite": {"isolation_level": None},  # so that it begins nothing of itself; waits 5 s for a lock
     "postgresql": {"connect_timeout": 5},
@@ -39,8 +42,8 @@ _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 class Database:
     """One database with up-to-date tables. All calls block; callers on an event loop use a thread."""
 
-    def __init__(self, url: str, password_file: Path | None = None) -> None:
-        """Open the database, creating or migrating its tables where needed.
+    def __init__(self, url: str, password_file: Path | None = None, *, at_once: bool = True) -> None:
+        """Open the database, creating or migrating its tables where needed: now, or else before the first transaction.
 
         Raises:
             ConfigurationError: the URL is not one, or the database is of a newer version of this software.
@@ -48,30 +51,41 @@ class Database:
             SecretMissing: the password file cannot be read.
         """
         self._engine = _engine(_url(url, password_file))
-        try:
-            _migrate(self._engine)
-        except CommandError as error:
-            raise ConfigurationError("control.url: the database was made by a newer version of this software") from error
+        self._migrated = False
+        self._migrating = threading.Lock()
+        if at_once:
+            self._ready()
 
-    # Both raise DirectoryUnusable when the database does not answer or stays locked.
+    # Each raises DirectoryUnusable when the database does not answer or stays locked.
 
     def reading(self) -> contextlib.AbstractContextManager[Connection]:
         """Begin a transaction that sees one moment."""
-        return _transaction(self._engine, _READ)
+        return _transaction(self._ready(), _READ)
 
     def writing(self) -> contextlib.AbstractContextManager[Connection]:
         """Begin a transaction that no other writer can come between; committed at the end of the context."""
-        return _transaction(self._engine, _WRITE)
+        return _transaction(self._ready(), _WRITE)
+
+    def updating(self) -> contextlib.AbstractContextManager[Connection]:
+        """Begin a transaction that changes single rows, which it locks itself; committed at the end of the context."""
+        return _transaction(self._ready(), _UPDATE)
 
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
 
+    def _ready(self) -> Engine:
+        with self._migrating:
+            if not self._migrated:
+                _migrate(self._engine)
+                self._migrated = True
+        return self._engine
 
-def open_database(config: Config) -> Database:
+
+def open_database(config: Config, *, at_once: bool = True) -> Database:
     """Open the database that the settings name. Raises as `Database` does."""
     password_file = config.path(config.control.password_file) if config.control.password_file else None
-    return Database(config.expand(config.control.url), password_file)
+    return Database(config.expand(config.control.url), password_file, at_once=at_once)
 
 
 def _url(text: str, password_file: Path | None) -> URL:
@@ -128,4 +142,11 @@ def _migrate(engine: Engine) -> None:
     if current != head:
         with _transaction(engine, _WRITE) as connection:
             settings.attributes["connection"] = connection
-            command.upgrade(settings, "head")
+            _upgrade(settings)
+
+
+def _upgrade(settings: AlembicConfig) -> None:
+    try:
+        command.upgrade(settings, "head")
+    except CommandError as error:
+        raise ConfigurationError("control.url: the database was made by a newer version of this software") from error

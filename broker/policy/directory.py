@@ -6,6 +6,7 @@ rules between values (validate.py).
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def _problems(value: Any, kind: Any, path: str) -> Iterator[str]:
 
 
 def _struct_problems(value: dict[str, Any], kind: type[msgspec.Struct], path: str) -> Iterator[str]:
-    types = get_type_hints(kind, include_extras=True)
+    types = _types(kind)
     for key in sorted(value.keys() - types.keys() - {kind.__struct_config__.tag_field}):
         yield f"{path}.{key}: is not a known key"
     for field in msgspec.structs.fields(kind):
@@ -123,6 +124,12 @@ def _struct_problems(value: dict[str, Any], kind: type[msgspec.Struct], path: st
             yield from _problems(value[field.name], types[field.name], f"{path}.{field.name}")
         elif field.required:
             yield f"{path}.{field.name}: is required"
+
+
+@functools.cache
+def _types(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """Types by field; finding them out takes longer than all the rest of reading a value."""
+    return get_type_hints(kind, include_extras=True)
 
 
 def _branch(union: Any, value: Any) -> Any:

@@ -1,12 +1,17 @@
-"""Step 1 of a call: an application token becomes a consumer, or the call is refused with one constant text.
+"""Step 1 of a call: a token, a client certificate, or both become a consumer, or the call is refused with one constant text.
 
 A token is a JWT (RFC 7519) signed with Ed25519 (`EdDSA`, RFC 8037) by the consumer's own key, whose public half is in the
 catalogue; the broker holds no key that could make one. Its header is exactly {alg, typ, kid}, its life at most five minutes.
-The key record binds kid to consumer and algorithm, so the header chooses nothing. Verified tokens are remembered by their
-SHA-256, for verification costs a hundred times a look-up. A key taken out of the catalogue ends its tokens with the next
-snapshot, remembered or not.
+The key record binds kid to consumer and algorithm, so the header chooses nothing.
 
-What must not go in here: grants (authorise.py), and any hint to the caller about what was wrong with a token.
+A certificate stands for the consumer whose catalogue entry has one of its names (certificates.py judges whether it is good; one
+that is not refuses the call whatever else is shown). Where a certificate stands for a consumer and a token is shown too, both
+must be of the same consumer and the token must name the certificate (`cnf`, RFC 8705 §3.1): a token taken from its owner is of
+no use on another connection. A certificate that stands for nobody, such as a gateway's, leaves the token to decide.
+
+What was verified is remembered by the SHA-256 of all that was shown (`ext/remembered.pyx`), for verification costs a hundred
+times a look-up, and judged again by the times and by the credentials in force at each call. What must not go in here: grants
+(authorise.py), and any hint to the caller about what was wrong.
 """
 
 from __future__ import annotations
@@ -17,29 +22,40 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jwt
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from broker._native.remembered import Remembered
 from broker.config import Identity
 from broker.errors import Unauthenticated
 from broker.model.call import Peer, Times
 from broker.model.catalogue import Consumer
-from broker.model.snapshot import Snapshot
+from broker.model.snapshot import Snapshot, credential_of
+from broker.policy.certificates import MALFORMED, NOBODY, Certificate, Span, Trust, read_certificate
 
 ALGORITHM = "EdDSA"
+_LAST_SECOND = 1 << 40  # beyond it, milliseconds are no longer numbers of 64 bits
+_ALWAYS = Span(-(1 << 62), 1 << 62)
+
+
+class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which certificate a token is bound to (RFC 7800, RFC 8705)."""
+
+    thumbprint: str = msgspec.field(name="x5t#S256")
 
 
 class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a token says, all of it required but `jti`. Times are seconds since the epoch, UTC."""
+    """What a token says, all of it required but `jti` and `cnf`. Times are seconds since the epoch, UTC."""
 
     iss: str  # consumer
     aud: str  # the broker
     iat: int
     exp: int
     jti: str = ""
+    cnf: Confirmation | None = None
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,37 +64,86 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     typ: Literal["JWT"]
 
 
-class _Verified(msgspec.Struct, frozen=True):
+class _Token(NamedTuple):
+    """A token whose signature is right."""
+
     claims: Claims
-    kid: str
+    key_id: str
     public_key: str
+    good: Span
+
+
+class _Proof(NamedTuple):
+    """Who a caller has proved to be, by which credential, and when that is good."""
+
+    consumer: Consumer
+    credential: bytes
+    good: Span
 
 
 class Identifier:
-    """Verifies tokens and remembers the verified ones, oldest forgotten first."""
+    """Judges what a caller shows. Holds the client authorities in force, which `serve/tls.py` replaces as one value."""
 
     def __init__(self, settings: Identity, max_token_bytes: int) -> None:
+        self.trust = NOBODY
+        self.remembered = Remembered(settings.remembered_tokens)
         self._settings = settings
         self._max_token_bytes = max_token_bytes
-        self._remembered: dict[bytes, _Verified] = {}
+        self._remembered_under: tuple[Trust, Mapping[str, str]] = (NOBODY, {})
 
     def identify(self, peer: Peer, snapshot: Snapshot, times: Times) -> Consumer:
-        """Return the consumer that a token stands for.
+        """Return the consumer that a caller is.
 
         Raises:
-            Unauthenticated: there is no token, or it is malformed, altered, expired, not yet valid, too long-lived, meant
-                for another broker, or signed by a key that is not the consumer's now.
+            Unauthenticated: there is neither token nor certificate, or not all that this consumer needs; the two do not belong
+                together; the token is malformed, altered, expired, not yet valid, too long-lived, meant for another broker, or
+                signed by a key that is not the consumer's now; the certificate is expired, not yet valid, revoked, not for
+                clients, or not of an authority in force.
         """
-        token = peer.token
-        if not token or len(token) > self._max_token_bytes:
+        if len(peer.token) > self._max_token_bytes:
             raise Unauthenticated
-        digest = hashlib.sha256(token.encode()).digest()
-        verified = self._remembered.get(digest) or self._verify(token, snapshot)
-        self._check_still_good(verified, snapshot, times)
-        self._remember(digest, verified)
-        return snapshot.consumers[verified.claims.iss]
+        self._forget_what_may_have_changed(snapshot)
+        digest = _digest(peer)
+        number = self.remembered.recall(snapshot.image, digest, times.earliest_ms, times.latest_ms)
+        if number is not None:
+            return snapshot.by_number[number]
+        proof = self._prove(peer, snapshot)
+        if proof is None or not proof.good.holds(times):
+            raise Unauthenticated
+        self.remembered.remember(digest, proof.credential, *proof.good)
+        return proof.consumer
 
-    def _verify(self, token: str, snapshot: Snapshot) -> _Verified:
+    def _forget_what_may_have_changed(self, snapshot: Snapshot) -> None:
+        """A credential says which key and name were shown; who is trusted, and whose the other names are, it does not say."""
+        under = (self.trust, snapshot.certificate_names)
+        if under[0] is not self._remembered_under[0] or under[1] is not self._remembered_under[1]:
+            if under != self._remembered_under:
+                self.remembered.forget()
+            self._remembered_under = under
+
+    def _prove(self, peer: Peer, snapshot: Snapshot) -> _Proof | None:
+        certificate, span = self._certificate(peer.certificate) if peer.certificate else (None, _ALWAYS)
+        token = self._token(peer.token, snapshot) if peer.token else None
+        consumer = agree(token.claims if token else None, certificate, snapshot)
+        if consumer is None:
+            return None
+        named = next(iter(_stood_for(certificate, snapshot)), None)
+        name = next(n for n in certificate.names if n in snapshot.certificate_names) if certificate and named else ""
+        key = (token.key_id, token.public_key) if token else None
+        good = _both(span, token.good) if token else span
+        return _Proof(consumer, credential_of(consumer.id, key, name), good)
+
+    def _certificate(self, pem: bytes) -> tuple[Certificate, Span]:
+        try:
+            certificate = read_certificate(pem)
+        except MALFORMED as error:
+            raise Unauthenticated from error
+        good = self.trust.span(certificate)
+        if good is None:
+            raise Unauthenticated
+        return certificate, good
+
+    def _token(self, token: str, snapshot: Snapshot) -> _Token:
         try:
             header, claims = _parse(token)
             public_key = snapshot.public_keys[claims.iss, header.kid]
@@ -96,24 +161,43 @@ class Identifier:
             )
         except (ValueError, KeyError, RecursionError, jwt.PyJWTError, msgspec.MsgspecError) as error:
             raise Unauthenticated from error
-        if not 0 < claims.exp - claims.iat <= self._settings.max_token_life_s:
+        if not 0 < claims.exp - claims.iat <= self._settings.max_token_life_s or not 0 < claims.exp < _LAST_SECOND:
             raise Unauthenticated
-        return _Verified(claims, header.kid, public_key)
+        skew_s = self._settings.clock_skew_s
+        good = Span((claims.iat - skew_s) * 1000, (claims.exp + skew_s) * 1000)
+        return _Token(claims, header.kid, public_key, good)
 
-    def _check_still_good(self, verified: _Verified, snapshot: Snapshot, times: Times) -> None:
-        """Refuse by the clock and by the snapshot in force: what is remembered may have ended since."""
-        skew_ms = self._settings.clock_skew_s * 1000
-        claims = verified.claims
-        begun = claims.iat * 1000 - skew_ms <= times.earliest_ms
-        in_time = begun and times.latest_ms < claims.exp * 1000 + skew_ms
-        if not in_time or snapshot.public_keys.get((claims.iss, verified.kid)) != verified.public_key:
-            raise Unauthenticated
 
-    def _remember(self, digest: bytes, verified: _Verified) -> None:
-        if digest not in self._remembered:
-            if len(self._remembered) >= self._settings.remembered_tokens:
-                del self._remembered[next(iter(self._remembered))]
-            self._remembered[digest] = verified
+def _digest(peer: Peer) -> bytes:
+    """SHA-256 of all that was shown; the length before the token keeps it apart from the certificate."""
+    token = peer.token.encode()
+    return hashlib.sha256(b"%d\0%b%b" % (len(token), token, peer.certificate)).digest()
+
+
+def _both(one: Span, other: Span) -> Span:
+    return Span(max(one.begins_ms, other.begins_ms), min(one.ends_ms, other.ends_ms))
+
+
+def agree(claims: Claims | None, certificate: Certificate | None, snapshot: Snapshot) -> Consumer | None:
+    """Decide who a caller is by a token and a certificate that are good each by itself; None if they do not say."""
+    stood_for = _stood_for(certificate, snapshot)
+    if len(stood_for) > 1:
+        return None
+    named = next(iter(stood_for), None)
+    if claims is None:
+        alone = snapshot.consumers[named] if named else None
+        return alone if alone and alone.identity == "either" else None
+    if named is not None and (named != claims.iss or claims.cnf is None):
+        return None
+    if claims.cnf is not None and (certificate is None or claims.cnf.thumbprint != certificate.thumbprint):
+        return None
+    consumer = snapshot.consumers[claims.iss]
+    return consumer if named or consumer.identity == "either" else None
+
+
+def _stood_for(certificate: Certificate | None, snapshot: Snapshot) -> set[str]:
+    known = snapshot.certificate_names
+    return {known[name] for name in certificate.names if name in known} if certificate else set()
 
 
 def _parse(token: str) -> tuple[_Header, Claims]:

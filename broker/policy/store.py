@@ -12,16 +12,17 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, Integer, Table, and_, bindparam, delete, func, insert, select, update
 
 from broker.config import Config
 from broker.errors import ConfigurationError
 from broker.model.catalogue import Catalogue
+from broker.policy import bulk, declared, lives
 from broker.policy.database import Database, open_database
 from broker.policy.directory import KINDS, key_of
+from broker.policy.lives import DIRECTORY, By
 from broker.policy.tables import entry, removal, revision
 
-DIRECTORY, WORKFLOW = "directory", "workflow"  # where a value that is in force comes from
 Place = tuple[str, str]  # kind and key
 Documents = dict[Place, bytes]
 
@@ -32,6 +33,7 @@ class Difference(msgspec.Struct, frozen=True):
     added: dict[str, tuple[str, ...]]
     changed: dict[str, tuple[str, ...]]
     removed: dict[str, tuple[str, ...]]
+    withheld: tuple[str, ...] = ()  # grants that are declared and stay out of force: paused, revoked or expired
 
     def count(self, part: str) -> int:
         """Number of values added, changed or removed."""
@@ -87,15 +89,26 @@ class ControlPlane:
         return Changes(version, rows, gone)
 
     def difference(self, catalogue: Catalogue) -> Difference:
-        """Tell what applying a catalogue would change."""
-        with self.database.reading() as connection:
-            return _difference(_documents(connection, DIRECTORY), encode(catalogue))
+        """Tell what applying a catalogue would change.
 
-    def apply(self, catalogue: Catalogue) -> tuple[int, Difference]:
-        """Make what comes from the directory exactly this catalogue; returns the revision in force and what changed."""
-        wanted = encode(catalogue)
+        Raises:
+            CatalogueRefused: a declared grant has the id of a requested one.
+        """
+        with self.database.reading() as connection:
+            return _decide(connection, catalogue, encode(catalogue), _now())[0]
+
+    def apply(self, catalogue: Catalogue, actor: str = "operator") -> tuple[int, Difference]:
+        """Make what comes from the directory exactly this catalogue, less what is withheld; remember who did so.
+
+        Returns the revision in force and what changed.
+
+        Raises:
+            CatalogueRefused: a declared grant has the id of a requested one.
+        """
+        wanted, now = encode(catalogue), _now()
         with self.database.writing() as connection:
-            difference = _difference(_documents(connection, DIRECTORY), wanted)
+            difference, plan = _decide(connection, catalogue, wanted, now)
+            declared.write(connection, plan, By(actor, now))
             if not difference.empty:
                 _write(connection, wanted, difference)
             return _version(connection), difference
@@ -137,7 +150,7 @@ def encode_value(value: Any) -> bytes:
 
 def new_revision(connection: Connection, *, added: int = 0, changed: int = 0, removed: int = 0) -> int:
     """Begin the next revision; what is put in force or taken out in this transaction belongs to it."""
-    row = {"applied_at": dt.datetime.now(dt.UTC), "added": added, "changed": changed, "removed": removed}
+    row = {"applied_at": _now(), "added": added, "changed": changed, "removed": removed}
     made = connection.execute(insert(revision).values(**row)).inserted_primary_key
     return int(made[0]) if made else 0
 
@@ -146,27 +159,45 @@ def put_in_force(connection: Connection, version: int, origin: str, documents: D
     """Write values of a revision, in place of what stood there."""
     _delete(connection, entry, documents)
     _delete(connection, removal, documents)
-    rows = [
-        {"kind": kind, "key": key, "document": document, "origin": origin, "version": version}
-        for (kind, key), document in documents.items()
-    ]
-    if rows:
-        connection.execute(insert(entry), rows)
+    _insert(connection, version, origin, documents)
 
 
 def take_out_of_force(connection: Connection, version: int, places: Iterable[Place]) -> None:
     """Remove values as of a revision, and remember that they have gone."""
     gone = list(places)
+    bulk.execute(connection, _REMEMBER, ({"of_kind": kind, "of_key": key, "now": version} for kind, key in gone))
     _delete(connection, entry, gone)
-    _delete(connection, removal, gone)
-    if gone:
-        connection.execute(insert(removal), [{"kind": kind, "key": key, "version": version} for kind, key in gone])
 
 
-def _delete(connection: Connection, table: Any, places: Iterable[Place]) -> None:
-    rows = [{"of_kind": kind, "of_key": key} for kind, key in places]
-    if rows:
-        connection.execute(delete(table).where(table.c.kind == bindparam("of_kind"), table.c.key == bindparam("of_key")), rows)
+def _insert(connection: Connection, version: int, origin: str, documents: Documents) -> None:
+    rows = (
+        {"kind": kind, "key": key, "document": document, "origin": origin, "version": version}
+        for (kind, key), document in documents.items()
+    )
+    bulk.execute(connection, insert(entry), rows)
+
+
+def _change(connection: Connection, version: int, documents: Documents) -> None:
+    rows = ({"of_kind": kind, "of_key": key, "to": document, "now": version} for (kind, key), document in documents.items())
+    bulk.execute(connection, _CHANGE, rows)
+
+
+def _delete(connection: Connection, table: Table, places: Iterable[Place]) -> None:
+    there = and_(table.c.kind == bindparam("of_kind"), table.c.key == bindparam("of_key"))
+    bulk.execute(connection, delete(table).where(there), ({"of_kind": kind, "of_key": key} for kind, key in places))
+
+
+_THERE = and_(entry.c.kind == bindparam("of_kind"), entry.c.key == bindparam("of_key"))
+_CHANGE = update(entry).where(_THERE).values(document=bindparam("to"), version=bindparam("now"))
+_REMEMBER = insert(removal).from_select(
+    ["kind", "key", "version"], select(entry.c.kind, entry.c.key, bindparam("now", type_=Integer)).where(_THERE)
+)
+# What is there has not gone any longer: asked of all at once, where there may be very many.
+_BACK = delete(removal).where(select(entry.c.key).where(entry.c.kind == removal.c.kind, entry.c.key == removal.c.key).exists())
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 def _version(connection: Connection) -> int:
@@ -180,11 +211,24 @@ def _documents(connection: Connection, origin: str | None = None) -> Documents:
     return {(kind, key): bytes(document) for kind, key, document in connection.execute(rows)}
 
 
-def _difference(held: Documents, wanted: Documents) -> Difference:
+def _decide(
+    connection: Connection, catalogue: Catalogue, wanted: Documents, now: dt.datetime
+) -> tuple[Difference, declared.Plan]:
+    """Say what applying would do to what is in force, and to the lives of grants."""
+    held, known = _documents(connection, DIRECTORY), lives.known(connection)
+    documents = {key: document for (kind, key), document in wanted.items() if kind == "grants"}
+    plan = declared.plan(known, catalogue, documents, now)
+    return _difference(held, wanted, plan.withheld), plan
+
+
+def _difference(held: Documents, directory: Documents, withheld: tuple[str, ...]) -> Difference:
+    out = {("grants", key) for key in withheld}
+    wanted = {at: document for at, document in directory.items() if at not in out} if out else directory
     return Difference(
         added=_by_kind(wanted.keys() - held.keys()),
         changed=_by_kind({at for at in wanted.keys() & held.keys() if wanted[at] != held[at]}),
         removed=_by_kind(held.keys() - wanted.keys()),
+        withheld=withheld,
     )
 
 
@@ -196,8 +240,11 @@ def _write(connection: Connection, wanted: Documents, difference: Difference) ->
     counts = {part: difference.count(part) for part in ("added", "changed", "removed")}
     version = new_revision(connection, **counts)
     take_out_of_force(connection, version, _places(difference.removed))
-    put_in_force(connection, version, DIRECTORY, {at: wanted[at] for at in _places(difference.added, difference.changed)})
+    _change(connection, version, {at: wanted[at] for at in _places(difference.changed)})
+    if difference.added:
+        _insert(connection, version, DIRECTORY, {at: wanted[at] for at in _places(difference.added)})
+        connection.execute(_BACK)
 
 
-def _places(*parts: dict[str, tuple[str, ...]]) -> list[Place]:
-    return [(kind, key) for part in parts for kind, keys in part.items() for key in keys]
+def _places(part: dict[str, tuple[str, ...]]) -> list[Place]:
+    return [(kind, key) for kind, keys in part.items() for key in keys]

@@ -57,7 +57,7 @@ grant_life = Table(
     "grant_life",
     metadata,
     Column("id", String(96), primary_key=True),
-    Column("origin", String(16), nullable=False),  # as in catalogue_entry
+    Column("origin", String(16), nullable=False),  # as in catalogue_entry, or "removed" from the directory
     Column("state", String(16), nullable=False),
     Column("consumer", String(96), nullable=False),
     Column("interface", String(96), nullable=False),
@@ -76,7 +76,7 @@ grant_transition = Table(
     Column("number", Integer, nullable=False),  # 1, 2, … within a grant
     Column("state", String(16), nullable=False),
     Column("at", DateTime(timezone=True), nullable=False),
-    Column("actor", String(128), nullable=False),
+    Column("actor", String(256), nullable=False),
     Column("reason", Text, nullable=False),
     PrimaryKeyConstraint("id", "number"),
 )

@@ -32,6 +32,7 @@ from broker.model.catalogue import (
     SqlOperation,
     Template,
 )
+from broker.model.semantics import NotCanonical, canonical
 from broker.policy.directory import Contents, key_of
 
 ConnectorRule = Callable[[Interface, Provider], list[str]]
@@ -131,9 +132,12 @@ def _interface_problems(
     yield from _subject_problems(interface)
     yield from _freshness_problems(interface)
     yield from _operation_problems(interface)
+    yield from _probe_problems(interface)
     provider = providers.get(interface.provider)
     if provider is None:
         yield f"provider: no provider `{interface.provider}`"
+    elif provider.endpoint is None:
+        yield f"provider: `{interface.provider}` has no endpoint, so nothing can be asked of it"
     elif not isinstance(provider.endpoint, _SPEAKS[type(interface.operation)]):
         yield "operation.connector: is not the connector of the provider's endpoint"
     else:
@@ -162,6 +166,22 @@ def _freshness_problems(interface: Interface) -> Iterator[str]:
         yield "freshness.ttl_s: must be above 0 for a cacheable interface"
     if not freshness.cacheable and (freshness.ttl_s or freshness.negative_ttl_s):
         yield "freshness.cacheable: must be true where a time to live is given"
+
+
+def _probe_problems(interface: Interface) -> Iterator[str]:
+    if interface.probe and interface.side_effect:
+        yield "probe: an interface with side effects is never asked for the sake of asking"
+    for name, text in interface.probe.items():
+        if name not in interface.arguments:
+            yield f"probe.{name}: is not an argument"
+            continue
+        try:
+            canonical(interface.arguments[name].type, text)
+        except NotCanonical as error:
+            yield f"probe.{name}: {error}"
+    required = {name for name, argument in interface.arguments.items() if argument.required}
+    for name in sorted(required - interface.probe.keys()) if interface.probe else ():
+        yield f"probe.{name}: is required"
 
 
 def _operation_problems(interface: Interface) -> Iterator[str]:

@@ -15,8 +15,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 import uvloop
@@ -26,16 +27,28 @@ from broker import __version__, config
 from broker.cache.store import CacheStore
 from broker.errors import StartupError
 from broker.exchange import Exchange
-from broker.model.snapshot import EMPTY
+from broker.policy.clock import Clock
+from broker.policy.compiler import EMPTY
+from broker.policy.counter_file import CounterFile
+from broker.policy.database import open_database
 from broker.policy.identify import Identifier
-from broker.policy.spend import Rates
-from broker.policy.store import open_control
+from broker.policy.mounts import MountStates
+from broker.policy.quota import Quotas
+from broker.policy.spend import Limits
+from broker.policy.store import ControlPlane
+from broker.policy.subject_key import open_key
 from broker.serve.admin_http import AdminHttp
+from broker.serve.chores import expire_grants, forget_subjects
 from broker.serve.gate import Gate
+from broker.serve.probes import MountProbes
 from broker.serve.server import admin_server, public_server, service_names
 from broker.serve.supervisor import READY_FD
+from broker.serve.tls import open_tls
 from broker.serve.watch import SnapshotWatch
-from broker.services.admin_service import Operations
+from broker.services.admin_service import AdminService, Operations
+from broker.services.catalogue_service import CatalogueService
+from broker.services.exchange_service import ExchangeService
+from broker.services.grant_service import GrantService
 from broker.telemetry import log as logs
 from broker.telemetry import metrics
 from broker.upstream.providers import Providers
@@ -54,14 +67,17 @@ class Core:
         self._stop = asyncio.Event()
         self._serving = False
         self._gate = Gate()
+        self._control = ControlPlane(open_database(settings, at_once=False))
         self._exchange = Exchange(
             config=settings,
             cache=CacheStore(settings.path("{data_dir}"), settings.cache),
             identifier=Identifier(settings.identity, settings.limits.max_token_bytes),
-            rates=Rates(),
+            limits=_limits(settings, self._control),
             providers=Providers(settings),
             snapshot=EMPTY,
+            clock=Clock(settings.path("{data_dir}/clock"), settings.identity.clock_skew_s * 1000),
         )
+        self._tls = open_tls(settings, self._exchange.identifier)
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -70,11 +86,11 @@ class Core:
             loop.add_signal_handler(number, self._stop.set)
         # Nothing more is written to standard input: it becomes readable when the supervisor has gone, however it went.
         loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
-        control = await asyncio.to_thread(open_control, self._settings)
-        watch = SnapshotWatch(self._exchange, control, self._settings.control.poll_ms)
-        await watch.reload()
+        watch = SnapshotWatch(self._exchange, self._control, self._settings.path("{data_dir}/policy.snapshot"))
+        await watch.start()
+        self._probes = MountProbes(self._exchange, MountStates(self._control.database))
         await self._serve(watch)
-        control.close()
+        self._control.close()
 
     def _on_orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
@@ -82,14 +98,14 @@ class Core:
         self._stop.set()
 
     async def _serve(self, watch: SnapshotWatch) -> None:
-        self._server, self._health = public_server(self._settings, self._exchange, self._gate)
-        admin = admin_server(self._settings, self._exchange, self._operations(watch))
+        self._server, self._health = public_server(self._settings, self._for_consumers(watch), self._gate, self._tls)
+        admin = admin_server(self._settings, self._for_operators(watch))
         page = AdminHttp(self._exchange.cache, lambda: self._serving)
         await page.start(self._settings.admin.http_address)
         await admin.start()
         await self._server.start()
         await self._set_health(health_pb2.HealthCheckResponse.SERVING)
-        chores = [asyncio.create_task(watch.run()), asyncio.create_task(self._keep_cache())]
+        chores = [asyncio.create_task(chore) for chore in self._chores(watch)]
         self._say_ready()
         await self._stop.wait()
         await self._drain(None)
@@ -99,6 +115,29 @@ class Core:
         await admin.stop(_OPERATORS_GRACE_S)
         await page.stop()
         await self._close()
+
+    def _for_consumers(self, watch: SnapshotWatch) -> dict[str, object]:
+        return {
+            "ExchangeService": ExchangeService(self._exchange),
+            "CatalogueService": CatalogueService(self._exchange, self._probes.report),
+            "GrantService": GrantService(self._exchange, self._control.database, watch.reload),
+        }
+
+    def _for_operators(self, watch: SnapshotWatch) -> dict[str, object]:
+        return {
+            "AdminService": AdminService(self._exchange, self._operations(watch)),
+            "CatalogueService": CatalogueService(self._exchange, self._probes.report, known=False),
+            "GrantService": GrantService(self._exchange, self._control.database, watch.reload, known=False),
+        }
+
+    def _chores(self, watch: SnapshotWatch) -> Iterator[Coroutine[Any, Any, None]]:
+        yield watch.run()
+        yield self._keep_cache()
+        yield self._probes.run()
+        yield expire_grants(self._exchange, self._control.database)
+        yield forget_subjects(self._exchange)
+        if self._tls:
+            yield self._tls.run()
 
     def _operations(self, watch: SnapshotWatch) -> Operations:
         return Operations(
@@ -152,7 +191,13 @@ class Core:
     async def _close(self) -> None:
         await self._exchange.flights.drain()
         await self._exchange.providers.close()
+        self._exchange.limits.close()
         self._exchange.cache.close()
+
+
+def _limits(settings: config.Config, control: ControlPlane) -> Limits:
+    key = open_key(settings.path(settings.policy.subject_key_file))
+    return Limits(CounterFile(settings.path("{data_dir}/counters")), Quotas(control.database), key)
 
 
 def _wait_for_go() -> int:

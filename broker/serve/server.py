@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,11 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import _async as reflection
 from grpc_reflection.v1alpha import reflection_pb2
 
-from broker.config import Config
+from broker.config import Config, Grpc
 from broker.errors import DirectoryUnusable, PortTaken
-from broker.exchange import Exchange
 from broker.serve.gate import Gate
+from broker.serve.tls import Tls
 from broker.services import registry
-from broker.services.admin_service import AdminService, Operations
-from broker.services.exchange_service import ExchangeService
 from broker.telemetry.rpc import Unknown, counting
 from broker.v1 import admin_pb2, audit_pb2, catalogue_pb2, exchange_pb2, grants_pb2
 
@@ -36,6 +34,7 @@ PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
 )
 ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_by_name["AdminService"],)
+_OPERATORS = (*ADMIN_SERVICES, *PUBLIC_SERVICES[1:3])  # who may open the socket may do what consumers may, and more
 _CHANNELZ: ServiceDescriptor = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
@@ -43,15 +42,16 @@ _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
-def public_server(config: Config, exchange: Exchange, gate: Gate) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+def public_server(
+    config: Config, servicers: Mapping[str, object], gate: Gate, tls: Tls | None
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Make the consumers' server, listening. The gate stands before its methods; health and reflection are told always.
 
     Raises:
-        PortTaken: the address is in use or not allowed.
+        PortTaken: an address is in use or not allowed.
     """
     server = grpc.aio.server(options=_options(config))
     counted = counting(server)
-    servicers: dict[str, object] = {"ExchangeService": ExchangeService(exchange)}
     for service in PUBLIC_SERVICES:
         registry.add(counted, service, gate.guard(servicers.get(service.name, object())))
     names = [service.full_name for service in PUBLIC_SERVICES]
@@ -60,11 +60,11 @@ def public_server(config: Config, exchange: Exchange, gate: Gate) -> tuple[grpc.
     if config.grpc.reflection:
         _add_reflection(counted, [*names, health.SERVICE_NAME])
     server.add_generic_rpc_handlers((Unknown(),))
-    _listen(server, config.grpc.address)
+    _listen_publicly(server, config.grpc, tls)
     return server, status
 
 
-def admin_server(config: Config, exchange: Exchange, operations: Operations) -> grpc.aio.Server:
+def admin_server(config: Config, servicers: Mapping[str, object]) -> grpc.aio.Server:
     """Make the operators' server, listening on a socket that only the broker's own user may open.
 
     Raises:
@@ -73,10 +73,10 @@ def admin_server(config: Config, exchange: Exchange, operations: Operations) -> 
     path = config.path(config.admin.socket)
     _clear_socket_path(path)
     server = grpc.aio.server(options=_options(config))
-    for service in ADMIN_SERVICES:
-        registry.add(server, service, AdminService(exchange, operations))
+    for service in _OPERATORS:
+        registry.add(server, service, servicers[service.name])
     channelz.add_channelz_servicer(server)
-    _add_reflection(server, [service.full_name for service in (*ADMIN_SERVICES, _CHANNELZ)])
+    _add_reflection(server, [service.full_name for service in (*_OPERATORS, _CHANNELZ)])
     mask = os.umask(0o177)
     try:
         server.add_insecure_port(f"unix:{path}")
@@ -102,15 +102,22 @@ def _options(config: Config) -> Sequence[tuple[str, Any]]:
     )
 
 
-def _listen(server: grpc.aio.Server, address: str) -> None:
+def _listen_publicly(server: grpc.aio.Server, settings: Grpc, tls: Tls | None) -> None:
+    ask_clients = bool(settings.tls.client_ca_file)
+    _listen(server, "grpc.address", settings.address, tls.credentials(ask_clients=ask_clients) if tls else None)
+    if tls and settings.tls.token_address:
+        _listen(server, "grpc.tls.token_address", settings.tls.token_address, tls.credentials(ask_clients=False))
+
+
+def _listen(server: grpc.aio.Server, setting: str, address: str, credentials: grpc.ServerCredentials | None) -> None:
     """Listen on every address that the host stands for. gRPC alone is content with one of them."""
     try:
         for exact in _addresses(address):
-            server.add_insecure_port(exact)
+            server.add_secure_port(exact, credentials) if credentials else server.add_insecure_port(exact)
     except OSError as error:
-        raise PortTaken(f"grpc.address: cannot listen on {address} ({error.strerror})") from error
+        raise PortTaken(f"{setting}: cannot listen on {address} ({error.strerror})") from error
     except RuntimeError as error:
-        raise PortTaken(f"grpc.address: cannot listen on {address}; is another process using it?") from error
+        raise PortTaken(f"{setting}: cannot listen on {address}; is another process using it?") from error
 
 
 def _addresses(address: str) -> list[str]:

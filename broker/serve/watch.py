@@ -1,17 +1,22 @@
-"""Keeps the snapshot in force in step with the control plane: looks for a newer revision, compiles it, swaps it in.
+"""Keeps the snapshot in force in step with the control plane: looks for a newer revision, compiles what changed, swaps it in.
 
-The database is asked from a thread; the swap is one assignment on the event loop. A control plane that cannot be read leaves
-the last good snapshot in force. A revision older than the one in force is not taken.
+The database is asked and the snapshot compiled in a thread; the swap is one assignment on the event loop. A control plane that
+cannot be read, or that went back to an older revision, leaves the last good snapshot in force; a core that starts then serves
+from the file that the last one left.
 """
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import structlog
 
+from broker.errors import DirectoryUnusable, RevisionWentBack, SnapshotRefused
 from broker.exchange import Exchange
-from broker.model.snapshot import Snapshot, compile_snapshot
+from broker.model.snapshot import Snapshot
+from broker.policy import snapshot_file
+from broker.policy.compiler import Compiler
 from broker.policy.store import ControlPlane
 from broker.telemetry import metrics
 
@@ -21,39 +26,96 @@ log = structlog.get_logger("watch")
 class SnapshotWatch:
     """Watches one control plane for one exchange."""
 
-    def __init__(self, exchange: Exchange, control: ControlPlane, poll_ms: int) -> None:
+    def __init__(self, exchange: Exchange, control: ControlPlane, file: Path) -> None:
         self._exchange = exchange
         self._control = control
-        self._poll_s = poll_ms / 1000
+        self._file = file
+        self._time_zone = exchange.config.policy.time_zone
+        self._compiler = Compiler(self._time_zone)
         self._turn = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Put a first snapshot in force: what the control plane holds, else what the last core left.
+
+        Raises:
+            DirectoryUnusable: the control plane does not answer, and there is no good file of a snapshot.
+        """
+        left = await asyncio.to_thread(self._left_behind)
+        try:
+            await self._renew(left.version if left else 0)
+        except (DirectoryUnusable, RevisionWentBack) as error:
+            if left is None:
+                raise
+            metrics.snapshot_failures.inc()
+            log.error("serving from the last snapshot", version=left.version, file=str(self._file), why=str(error))
+            self._swap(left)
 
     async def run(self) -> None:
         """Look for changes until cancelled."""
         while True:
-            await asyncio.sleep(self._poll_s)
+            await asyncio.sleep(self._exchange.config.control.poll_ms / 1000)
             try:
                 await self.reload()
+            except RevisionWentBack as error:
+                metrics.snapshot_failures.inc()
+                log.warning("an older control plane; the last snapshot stays in force", why=str(error))
             except Exception as error:
                 metrics.snapshot_failures.inc()
                 log.warning("control plane cannot be read; the last snapshot stays in force", error=type(error).__name__)
 
     async def reload(self) -> int:
         """Bring the snapshot up to date; returns its version."""
-        async with self._turn:
-            snapshot = await asyncio.to_thread(self._newer, self._exchange.snapshot.version)
-            if snapshot is not None:
-                self._swap(snapshot)
+        await self._renew(self._exchange.snapshot.version)
         return self._exchange.snapshot.version
 
-    def _newer(self, than: int) -> Snapshot | None:
-        if self._control.version() <= than:
+    async def _renew(self, least: int) -> None:
+        async with self._turn:
+            snapshot = await asyncio.to_thread(self._newer, least)
+            if snapshot is not None:
+                self._put_in_force(snapshot)
+
+    def _put_in_force(self, snapshot: Snapshot) -> None:
+        try:
+            self._swap(snapshot)
+        except BaseException:
+            self._compiler = Compiler(self._time_zone)  # it is ahead of what is in force: begin anew at the next look
+            raise
+
+    def _left_behind(self) -> Snapshot | None:
+        try:
+            return snapshot_file.open_snapshot(self._file)
+        except SnapshotRefused as error:
+            log.info("no snapshot was left behind", why=str(error))
             return None
-        version, catalogue = self._control.read()
-        return compile_snapshot(catalogue, version)
+
+    def _newer(self, least: int) -> Snapshot | None:
+        """Compile what has changed, unless that is nothing.
+
+        Raises:
+            RevisionWentBack: the control plane is older than what is or was in force.
+        """
+        version = self._control.version()
+        if version < least:
+            raise RevisionWentBack(version, least, str(self._file))
+        if version <= self._compiler.version:
+            return None
+        compiler, self._compiler = self._compiler, Compiler(self._time_zone)  # whatever fails half-way is begun anew
+        image, snapshot = compiler.update(self._control.changes(compiler.version))
+        self._compiler = compiler
+        self._write(image)
+        return snapshot
+
+    def _write(self, image: bytes) -> None:
+        """Leave the image for other processes. This one follows the control plane even if the disk is full."""
+        try:
+            snapshot_file.write(self._file, image)
+        except DirectoryUnusable as error:
+            metrics.snapshot_failures.inc()
+            log.error("the snapshot cannot be left for other processes", why=str(error))
 
     def _swap(self, snapshot: Snapshot) -> None:
+        self._exchange.limits.fit(snapshot)
         self._exchange.snapshot = snapshot
-        self._exchange.rates.forget_except({t.authority.grant.id for terms in snapshot.terms.values() for t in terms})
         self._exchange.providers.retire_except(snapshot.providers)
         metrics.snapshot_version.set(snapshot.version)
         log.info("snapshot in force", version=snapshot.version, grants=snapshot.grants)

@@ -18,6 +18,7 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _BEARER = "bearer "
 OPERATOR, UNIT, DEVICE = "operator-id", "operator-unit", "device-id"  # metadata keys
 _MAX_BYTES = 128
+_MALFORMED = "?"  # what is no token must be refused as one: a certificate beside it does not make it good
 
 
 def peer(context: Context) -> Peer:
@@ -28,8 +29,10 @@ def peer(context: Context) -> Peer:
 
 def _token(context: Context) -> str:
     found = _values(context, "authorization")
-    if len(found) != 1 or not isinstance(found[0], str) or found[0][: len(_BEARER)].lower() != _BEARER:
+    if not found:
         return ""
+    if len(found) > 1 or not isinstance(found[0], str) or found[0][: len(_BEARER)].lower() != _BEARER:
+        return _MALFORMED
     return found[0][len(_BEARER) :]
 
 

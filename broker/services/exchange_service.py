@@ -20,6 +20,8 @@ _ENCODINGS = {
     pb.ENCODING_MSGPACK: Encoding.MSGPACK,
 }
 
+_SNAPSHOT_VERSION = "broker-snapshot-version"
+
 
 class ExchangeService:
     """Answers consumers."""
@@ -29,6 +31,7 @@ class ExchangeService:
 
     async def Call(self, message: pb.CallRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Answer one question; see `broker/exchange.py`."""
+        context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
         try:
             request = _request(message, context)
             answer = await exchange.call(self._broker, request, caller.peer(context), context.time_remaining())
@@ -36,6 +39,7 @@ class ExchangeService:
             self._count_failure(message, error)
             raise
         _count(answer)
+        context.set_trailing_metadata(_trailing(answer))
         return wire(answer)
 
     def _count_failure(self, message: pb.CallRequest, error: BrokerError) -> None:
@@ -51,6 +55,14 @@ def _count(answer: Answer) -> None:
     outcome = "FOUND" if answer.found else "NOT_FOUND"
     source = "STALE" if answer.stale else Source(answer.source).name
     metrics.calls.labels(answer.level, answer.interface.id, outcome, source).inc()
+
+
+def _trailing(answer: Answer) -> tuple[tuple[str, str], ...]:
+    """Tell by which snapshot the call was decided, and what is left of the grant's limits."""
+    left = answer.remaining
+    counts = {"burst": left.burst, "quota-day": left.today, "quota-total": left.total} if left else {}
+    remaining = ((f"broker-remaining-{name}", str(count)) for name, count in counts.items() if count is not None)
+    return ((_SNAPSHOT_VERSION, str(answer.snapshot_version)), *remaining)
 
 
 def _request(message: pb.CallRequest, context: caller.Context) -> Request:

@@ -90,7 +90,7 @@ def _answered(behaviour: Any, decode: Callable[[Any], Any]) -> Any:
         except Exception:
             failure, request_id = InternalError(), secrets.token_hex(8)
             log.exception("internal error", request_id=request_id)
-        return await context.abort_with_status(to_status(failure, request_id))
+        return await context.abort_with_status(to_status(failure, request_id, tuple(context.trailing_metadata())))
 
     return run
 

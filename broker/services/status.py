@@ -6,6 +6,8 @@ allowance as QuotaFailure, and where asking again can help, RetryInfo says when.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
@@ -21,14 +23,13 @@ DOMAIN = "broker.v1"
 _DO_NOT_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 
-def to_status(error: BrokerError, request_id: str) -> grpc.Status:
-    """Return what `ServicerContext.abort_with_status` takes."""
+def to_status(error: BrokerError, request_id: str, trailing: Sequence[tuple[str, str | bytes]] = ()) -> grpc.Status:
+    """Return what `ServicerContext.abort_with_status` takes, which forgets the trailing metadata that was set before."""
     status = Status(code=grpc.StatusCode[error.code].value[0], message=str(error))
     status.details.extend(_packed(detail) for detail in _details(error, request_id))
     packed: grpc.Status = rpc_status.to_status(status)
-    if error.origin == "UPSTREAM":
-        packed = packed._replace(trailing_metadata=(*packed.trailing_metadata, _DO_NOT_RETRY))  # type: ignore[attr-defined]
-    return packed
+    pushback = (_DO_NOT_RETRY,) if error.origin == "UPSTREAM" else ()
+    return packed._replace(trailing_metadata=(*packed.trailing_metadata, *trailing, *pushback))  # type: ignore[attr-defined,no-any-return]
 
 
 def _details(error: BrokerError, request_id: str) -> list[Message]:

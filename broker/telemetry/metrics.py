@@ -46,4 +46,29 @@ worker_restarts = Gauge(
 )
 snapshot_version = Gauge("broker_policy_snapshot_version", "Version of the policy snapshot in force.", registry=registry)
 snapshot_failures = Counter("broker_policy_snapshot_failures", "Failed attempts to read the control plane.", registry=registry)
+tls_reload_failures = Counter(
+    "broker_tls_reload_failures",
+    "Times that changed certificates, or revocation lists, were not good.",
+    ("what",),
+    registry=registry,
+)
+tls_ends = Gauge(
+    "broker_tls_ends_timestamp_seconds",
+    "When the broker's certificate, or a revocation list, ends.",
+    ("what",),
+    registry=registry,
+)
 build = Info("broker_build", "Version of the software.", registry=registry)
+
+# Resources that should have an interface, that have one, and whose interface could be reached when it was last probed.
+mount_resources = Gauge("broker_mount_resources", "Resources that should have an interface.", registry=registry)
+mount_mounted = Gauge("broker_mount_mounted", "Resources that have an interface.", registry=registry)
+mount_reachable = Gauge("broker_mount_reachable", "Resources whose interface could be reached.", registry=registry)
+mount_rate = Gauge("broker_mount_rate", "Resources that have an interface, of those that should; 0 to 1.", registry=registry)
+mount_provider = Gauge(
+    "broker_mount_provider_resources",
+    "Resources of a provider that should have an interface (RESOURCES), have one (MOUNTED), and could be reached (REACHABLE).",
+    ("provider", "state"),
+    registry=registry,
+)
+mount_probes = Counter("broker_mount_probes", "Probes of mounted interfaces.", ("outcome",), registry=registry)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from broker.config import Config
-from broker.errors import ProviderTimeout, ProviderUnavailable
+from broker.errors import ProviderNonsense, ProviderTimeout, ProviderUnavailable
 from broker.model.call import Question, Record
 from broker.model.catalogue import GrpcEndpoint, HttpEndpoint, Provider, SqlEndpoint
 from broker.upstream.answer import check_answer
@@ -35,6 +35,28 @@ class Connector(Protocol):
 def wall_clock_ms() -> int:
     """Return the time of day, UTC, in ms since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+class Sightings:
+    """Whether an interface's answers fitted its schema when one was last seen; by definition, for another is another's."""
+
+    def __init__(self) -> None:
+        self._fits: dict[bytes, bool] = {}
+        self.changes = 0  # how often an interface was seen otherwise than before
+
+    def observe(self, definition: bytes, *, fits: bool) -> None:
+        """Remember the last answer's form."""
+        self.changes += fits is not self.fits(definition)
+        self._fits[definition] = fits
+
+    def fits(self, definition: bytes) -> bool:
+        """Tell how the last answer was; nothing is held against an interface of which none was seen."""
+        return self._fits.get(definition, True)
+
+    def forget_except(self, definitions: Collection[bytes]) -> None:
+        """Forget what is no longer in force."""
+        for gone in self._fits.keys() - set(definitions):
+            del self._fits[gone]
 
 
 _CONNECTORS: Mapping[type, Callable[[Provider, Any, Config, Callable[[], int]], Connector]] = {
@@ -59,6 +81,7 @@ class Providers:
     def __init__(self, config: Config, wall_ms: Callable[[], int] = wall_clock_ms) -> None:
         self._config = config
         self._wall_ms = wall_ms
+        self.sightings = Sightings()
         self._held: dict[str, _Held] = {}  # by provider id
         self._retired: set[_Held] = set()  # replaced, and still in use
         self._closing: set[asyncio.Task[None]] = set()
@@ -77,9 +100,15 @@ class Providers:
         """
         if timeout_s <= 0:
             raise ProviderTimeout(provider.id)
-        with self._lease(provider) as connector:
-            values = await connector.ask(question, timeout_s)
-        fields = None if values is None else check_answer(question, values, provider.id)
+        try:
+            with self._lease(provider) as connector:
+                values = await connector.ask(question, timeout_s)
+            fields = None if values is None else check_answer(question, values, provider.id)
+        except ProviderNonsense:
+            self.sightings.observe(question.definition, fits=False)
+            raise
+        if fields is not None:
+            self.sightings.observe(question.definition, fits=True)
         return Record(fields=fields, fetched_at_ms=self._wall_ms())
 
     def retire_except(self, providers: Collection[str]) -> None:
@@ -116,6 +145,8 @@ class Providers:
         held = self._held.get(provider.id)
         if held is not None and held.provider == provider:
             return held
+        if provider.endpoint is None:  # the catalogue's validation lets no interface have such a provider
+            raise ProviderUnavailable(provider.id)
         new = _Held(provider, _CONNECTORS[type(provider.endpoint)](provider, provider.endpoint, self._config, self._wall_ms))
         self._held[provider.id] = new
         if held is not None:

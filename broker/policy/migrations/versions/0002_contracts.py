@@ -53,7 +53,7 @@ def _make_grants() -> None:
         sa.Column("number", sa.Integer, nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("actor", sa.String(128), nullable=False),
+        sa.Column("actor", sa.String(256), nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", "number"),
     )

@@ -1,6 +1,7 @@
 """Writes the shapes of a catalogue as TOML that people like to read: one table an element, one line a field.
 
-Values are text, numbers, booleans, dates, lists and tables of these; nothing else is accepted. Reading is tomllib's business.
+Values are text, numbers, booleans, dates, lists and tables of these; nothing else is accepted. What must not go in here:
+reading, which is tomllib's business, and files.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _INLINE_CHARACTERS = 100  # a longer table inside an element gets a head and lines of its own
 
@@ -20,6 +23,22 @@ def document(arrays: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(
         "\n".join([f"[[{name}]]", *_lines(element, name)]) + "\n" for name, array in arrays.items() for element in array
     )
+
+
+def plain(value: Any) -> Any:
+    """Turn values of the catalogue into tables, leaving out what is as it would be anyway."""
+    if isinstance(value, msgspec.Struct):
+        config = type(value).__struct_config__
+        tag = {config.tag_field: config.tag} if config.tag_field else {}
+        fields = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
+        return tag | {field.name: plain(kept) for field, kept in fields if field.required or kept != _default(field)}
+    if isinstance(value, dict):
+        return {key: plain(element) for key, element in value.items()}
+    return [plain(element) for element in value] if isinstance(value, tuple) else value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def _lines(table: dict[str, Any], path: str) -> Iterator[str]:

@@ -1,0 +1,91 @@
+"""What the departments publish beside what their interfaces answer: 52 departments, eight subjects each, as one table.
+
+The first 30 are those that answer (departments.py); the other 22 publish and cannot be asked yet. A subject with ``!`` is not
+shared with anybody. What must not go in here: how a subject becomes a resource (resources.py).
+"""
+
+from __future__ import annotations
+
+from broker.demo.people import CITY
+
+# Departments of the city that have no interface: what they are called.
+FURTHER: dict[str, str] = {
+    "city.development": f"{CITY}发展和改革委员会",
+    "city.industry": f"{CITY}工业和信息化局",
+    "city.science": f"{CITY}科学技术局",
+    "city.finance": f"{CITY}财政局",
+    "city.natural-resources": f"{CITY}自然资源局",
+    "city.environment": f"{CITY}生态环境局",
+    "city.construction": f"{CITY}住房和城乡建设局",
+    "city.traffic": f"{CITY}交通运输局",
+    "city.water-affairs": f"{CITY}水务局",
+    "city.agriculture": f"{CITY}农业农村局",
+    "city.commerce": f"{CITY}商务局",
+    "city.culture": f"{CITY}文化广电和旅游局",
+    "city.health": f"{CITY}卫生健康委员会",
+    "city.veterans": f"{CITY}退役军人事务局",
+    "city.emergency": f"{CITY}应急管理局",
+    "city.audit": f"{CITY}审计局",
+    "city.market-regulation": f"{CITY}市场监督管理局",
+    "city.sports": f"{CITY}体育局",
+    "city.statistics": f"{CITY}统计局",
+    "city.medical-insurance": f"{CITY}医疗保障局",
+    "city.human-resources": f"{CITY}人力资源和社会保障局",
+    "city.meteorology": f"{CITY}气象局",
+}
+
+# Eight subjects a department, in the order in which the departments are listed.
+SUBJECTS: dict[str, str] = {
+    "national.public-security": "居民身份证 户口迁移 姓名变更 机动车检验 驾驶人考试 交通事故 出入境证件 在逃人员!",
+    "national.immigration": "外国人居留许可 口岸通关 边民证件 签证签发 船员登陆证 外国人永久居留 港澳台居民证件 限制出境人员!",
+    "national.civil-affairs": "婚姻登记 收养登记 社会组织年检 基金会 行政区划 地名 慈善组织 养老机构",
+    "national.education": "高等学校 学位授予 教师资格 研究生招生 普通话水平测试 学历认证 中外合作办学 国家助学贷款",
+    "national.taxation": "税务登记 发票领用 出口退税 税收优惠备案 非正常户 重大税收违法 社会保险费征缴 完税证明",
+    "national.human-resources": "社会保障卡 职业资格 技工院校 劳务派遣机构 人事考试 失业保险 工伤认定 劳动用工备案",
+    "national.market-regulation": "企业年报 股权出质 动产抵押 特种设备 产品质量抽查 强制性产品认证 计量器具许可 行政处罚",
+    "national.credit": "信用承诺 行政许可公示 守信激励对象 失信惩戒对象 信用修复 信用报告 联合奖惩案例 合同履约",
+    "national.supreme-court": "裁判文书 执行案件 限制消费人员 司法拍卖 破产案件 开庭公告 特邀调解组织 未公开案件!",
+    "national.health": "医疗机构 护士执业注册 药品不良反应 出生人口 免疫规划 传染病疫情! 放射诊疗许可 母婴保健机构",
+    "provincial.housing": "公积金贷款 公积金提取 房地产开发企业 物业服务企业 建筑业企业资质 建造师注册 施工许可 商品房预售许可",
+    "provincial.medical-insurance": "定点医疗机构 定点药店 医保药品目录 诊疗目录 门诊慢性病 生育保险 医保结算 医保基金监管!",
+    "provincial.human-resources": "企业养老保险 机关养老保险 职称评审 公务员考试 毕业生就业 职业技能培训 劳动争议仲裁 专家人才",
+    "provincial.disabled-persons": "残疾人康复 残疾人就业 辅助器具 残疾人教育资助 燃油补贴 无障碍改造 康复机构 残疾人体育",
+    "provincial.civil-affairs": "低收入家庭 临时救助 孤儿 困境儿童 留守儿童 流浪救助 公墓 救助家庭经济状况!",
+    "provincial.health": "执业药师 乡村医生 家庭医生签约 居民健康档案! 公共场所卫生许可 消毒产品许可 献血 职业病诊断机构",
+    "provincial.transport": "道路客运班线 出租汽车 道路运输从业人员 营运车辆 驾驶培训机构 公路建设项目 收费站 水路运输企业",
+    "provincial.agriculture": "农业补贴 农机购置补贴 农药经营许可 种子生产许可 家庭农场 农民合作社 动物防疫 绿色食品认证",
+    "city.approval": "行政许可办件 政务服务事项 中介服务机构 投资项目审批 证照目录 办事指南 窗口评价 容缺受理",
+    "city.notary": "公证员 公证事项收费 公证书领取 继承公证 委托公证 学历公证 公证调解 公证档案!",
+    "city.real-estate": "房屋权属 宗地 林权 预告登记 异议登记 地役权 不动产档案 权利人查询记录!",
+    "city.education": "中小学校 幼儿园 民办教育机构 教师 校车 学区 中考成绩 家庭经济困难学生",
+    "city.public-security": "居住登记 旅馆业许可 保安员 养犬登记 印章刻制 集会许可 烟花爆竹许可 治安案件!",
+    "city.civil-affairs": "社区 居家养老服务 高龄老人 殡葬服务 社会工作者 志愿服务 城乡特困人员 老年食堂",
+    "city.water": "供水水质 管网压力 用水计划 停水公告 水表检定 二次供水设施 用水报装 水费缴纳",
+    "city.heating": "供热面积 热源 换热站 室温投诉 停热申请 供热管网 热费缴纳 供热企业",
+    "city.gas": "燃气用户 燃气安检 燃气管网 停气公告 燃气报装 气瓶 燃气经营许可 燃气事故",
+    "city.urban-management": "户外广告 建筑垃圾处置 城市管理案件 公共厕所 垃圾分类 违法建设 市政设施 园林绿化",
+    "city.transport": "公交线路 公交站点 公交车辆 客流 公交卡 驾驶员 充电桩 调度班次",
+    "city.archives": "馆藏目录 开放档案 政府公报 地方志 知青档案 林权档案 退伍军人档案 未开放档案!",
+    "city.development": "重点项目 价格监测 固定资产投资 招标投标 粮食储备 能耗双控 节能审查 企业债券",
+    "city.industry": "规模以上企业 专精特新企业 技术改造项目 工业园区 民用爆炸物品 无线电台站 电力需求 淘汰落后产能",
+    "city.science": "高新技术企业 科技型中小企业 科技项目 技术合同 科技成果 重点实验室 孵化器 外国专家",
+    "city.finance": "部门预算 部门决算 政府采购 财政专项资金 会计人员 代理记账机构 非税收入 地方政府债务",
+    "city.natural-resources": "国土空间规划 建设用地 采矿权 测绘资质 地质灾害隐患点 基本农田 土地出让 卫星影像!",
+    "city.environment": "排污许可 环境影响评价 空气质量 地表水水质 危险废物 噪声监测 环境处罚 重点排污单位",
+    "city.construction": "房屋租赁备案 保障性住房 城市更新项目 房屋安全鉴定 工程质量监督 造价信息 燃气工程 海绵城市",
+    "city.traffic": "公路桥梁 农村公路 网约车 货运企业 汽车维修企业 公路养护 交通违法超限 客运站",
+    "city.water-affairs": "水库 河长制 取水许可 水土保持 防汛物资 堤防 农村饮水 节水单位",
+    "city.agriculture": "耕地地力 农作物播种 畜禽养殖 渔业养殖 农产品质量抽检 土地流转 农村宅基地 农民专业合作社",
+    "city.commerce": "外商投资企业 对外贸易经营者 成品油零售许可 单用途预付卡 商品交易市场 电子商务企业 家政企业 再生资源回收",
+    "city.culture": "旅行社 导游 星级饭店 文物保护单位 非物质文化遗产 图书馆藏书 演出许可 网吧",
+    "city.health": "医师 诊所 妇幼保健 计划生育 疾病预防 医疗废物 急救站点 病历!",
+    "city.veterans": "优抚对象 退役士兵安置 军休干部 烈士 光荣牌悬挂 军人公墓 双拥模范单位 自主就业补助",
+    "city.emergency": "危险化学品许可 安全生产标准化 应急避难场所 应急物资 自然灾害 生产安全事故 应急队伍 重大危险源!",
+    "city.audit": "审计计划 审计公告 经济责任审计 审计整改 内部审计机构 政府投资审计 审计查出问题线索! 审计专家",
+    "city.market-regulation": "个体工商户 食品生产许可 药品经营许可 医疗器械经营 投诉举报 广告监管 知识产权 价格违法",
+    "city.sports": "体育场馆 社会体育指导员 运动员等级 裁判员等级 健身路径 体育社会组织 体育彩票网点 国民体质监测",
+    "city.statistics": "地区生产总值 居民消费价格 人口抽样调查 工业增加值 社会消费品零售 城乡居民收入 能源消费 基本单位名录",
+    "city.medical-insurance": "参保单位 医疗救助 药品集中采购 医保服务机构 大病保险 异地就医结算 医保欺诈线索! 护理保险",
+    "city.human-resources": "就业困难人员 创业担保贷款 公益性岗位 人力资源机构 技能大师 工资支付 劳动监察 事业单位招聘",
+    "city.meteorology": "天气实况 天气预报 灾害预警 气候资料 雷电监测 人工影响天气 气象台站 农业气象",
+}  # fmt: skip

@@ -1,0 +1,58 @@
+"""Writes what was applied as a catalogue directory, which applied again changes nothing.
+
+Declared grants that are withheld are in it, for a directory without them would end them. Grants that were requested are not:
+they have a life of their own, and a directory that declared them would be refused. What must not go in here: how a value looks
+in TOML (model/toml.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import select
+
+from broker.errors import DirectoryUnusable
+from broker.model import toml
+from broker.model.catalogue import Catalogue
+from broker.policy.database import Database
+from broker.policy.directory import KINDS
+from broker.policy.lives import DIRECTORY, known
+from broker.policy.store import decode
+from broker.policy.tables import entry
+
+
+def declared(database: Database) -> Catalogue:
+    """Return what the directory said that was applied last.
+
+    Raises:
+        ConfigurationError: it was applied under the looser rules of an older version of this software.
+        DirectoryUnusable: the database does not answer or stays locked.
+    """
+    rows = select(entry.c.kind, entry.c.key, entry.c.document).where(entry.c.origin == DIRECTORY, entry.c.kind != "grants")
+    with database.reading() as connection:
+        held = {(kind, key): bytes(document) for kind, key, document in connection.execute(rows)}
+        grants = {("grants", key): life.document for key, life in known(connection).items() if life.origin == DIRECTORY}
+    return decode(held | grants)
+
+
+def write(catalogue: Catalogue, directory: Path) -> list[Path]:
+    """Write a catalogue into a directory, one file a kind; returns the files.
+
+    Raises:
+        DirectoryUnusable: it cannot be written, or has TOML files in it, which would be applied together with these.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if next(directory.rglob("*.toml"), None):
+            raise DirectoryUnusable(f"{directory}: holds TOML files already; export into a new directory")
+        return [write_values(directory / f"{kind}.toml", kind, getattr(catalogue, kind)) for kind in KINDS]
+    except OSError as error:
+        raise DirectoryUnusable(f"{directory}: cannot be written ({error.strerror})") from error
+
+
+def write_values(file: Path, kind: str, values: tuple[object, ...]) -> Path:
+    """Write values of one kind into a file, whole or not at all. Raises OSError."""
+    text = toml.document({kind: [toml.plain(value) for value in values]})
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(text, encoding="utf-8")
+    return part.replace(file)

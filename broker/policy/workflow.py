@@ -1,0 +1,173 @@
+"""The life of a grant: what may follow on what, and carrying it out in one transaction of the control plane.
+
+A grant is in force exactly while it is APPROVED and not over; the step and its effect are one transaction, so that running
+cores see neither without the other. What must not go in here: who may do what (standing.py), what the catalogue directory says
+(declared.py), and any use from the event loop (all calls block; callers use a thread).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+from sqlalchemy import Connection
+
+from broker.errors import NotFound, WrongState
+from broker.policy import lives
+from broker.policy.database import Database
+from broker.policy.lives import REMOVED, By, Life, State, Step, Transition
+from broker.policy.store import encode_value, new_revision, put_in_force, take_out_of_force
+
+CLOCK = "clock"  # who ends what is over
+
+
+class Verb(enum.StrEnum):
+    """What is done to a grant."""
+
+    REQUEST = "request"
+    APPROVE = "approve"
+    REJECT = "reject"
+    PAUSE = "pause"
+    REVOKE = "revoke"
+    EXPIRE = "expire"
+
+
+# Every pair that is not here is refused. None: there is no such grant yet.
+FOLLOWS: Mapping[tuple[State | None, Verb], State] = {
+    (None, Verb.REQUEST): State.REQUESTED,
+    (State.REQUESTED, Verb.APPROVE): State.APPROVED,
+    (State.REQUESTED, Verb.REJECT): State.REJECTED,
+    (State.REQUESTED, Verb.REVOKE): State.REVOKED,  # withdrawn
+    (State.APPROVED, Verb.PAUSE): State.PAUSED,
+    (State.APPROVED, Verb.REVOKE): State.REVOKED,
+    (State.APPROVED, Verb.EXPIRE): State.EXPIRED,
+    (State.PAUSED, Verb.APPROVE): State.APPROVED,
+    (State.PAUSED, Verb.REVOKE): State.REVOKED,
+    (State.PAUSED, Verb.EXPIRE): State.EXPIRED,
+}
+EXPIRES = frozenset(state for state, verb in FOLLOWS if verb is Verb.EXPIRE and state)
+
+
+class Story(msgspec.Struct, frozen=True):
+    """A grant and every step of its life, oldest first."""
+
+    life: Life
+    transitions: tuple[Transition, ...]
+
+
+class Sweep(NamedTuple):
+    """How many grants have expired, and when the next one will; None: none will."""
+
+    expired: int
+    next_end: dt.datetime | None
+
+
+class Decision(NamedTuple):
+    """What somebody wants done to a grant, and why."""
+
+    verb: Verb
+    actor: str
+    reason: str = ""
+
+
+# --- deciding: pure -----------------------------------------------------------------------------------------------------
+
+
+def follow(state: State | None, verb: Verb) -> State:
+    """Return the state that a verb leads to.
+
+    Raises:
+        WrongState: it cannot follow on that state.
+    """
+    try:
+        return FOLLOWS[state, verb]
+    except KeyError:
+        raise WrongState(f"the grant is {state}: {verb} cannot follow on that") from None
+
+
+def shown(life: Life, now: dt.datetime) -> State:
+    """Return where a grant is, told as expired from the moment it is over and not only when that has been written down."""
+    return State.EXPIRED if life.state in EXPIRES and life.terms.valid_until <= now else life.state
+
+
+def is_overdue(life: Life, now: dt.datetime) -> bool:
+    """Whether the provider should have decided."""
+    return life.state is State.REQUESTED and life.decide_by is not None and life.decide_by <= now
+
+
+def decide(life: Life, verb: Verb, now: dt.datetime) -> State:
+    """Return what becomes of a grant.
+
+    Raises:
+        WrongState: the verb cannot follow on where the grant is.
+    """
+    state = follow(shown(life, now), verb)
+    if state is State.APPROVED and life.terms.valid_until <= now:
+        raise WrongState(f"the grant is {life.state}, and its valid_until has passed")
+    if state is State.APPROVED and life.origin == REMOVED:
+        raise WrongState(f"the grant is {life.state}, and no longer stands in the catalogue directory")
+    return state
+
+
+_SLICE = 500
+
+# --- acting -------------------------------------------------------------------------------------------------------------
+
+Permit = Callable[[Life], None]  # raises where the caller may not do to this grant what it wants done
+
+
+def act(database: Database, grant_id: str, decision: Decision, permit: Permit, now: dt.datetime) -> Story:
+    """Do something to a grant; returns it as it is afterwards.
+
+    Raises:
+        NotFound: there is no such grant.
+        WrongState: it cannot follow on where the grant is.
+        CallerError: whatever `permit` raises.
+    """
+    with database.writing() as connection:
+        life = lives.read(connection, grant_id)
+        if life is None:
+            raise NotFound("no such grant")
+        permit(life)
+        state = decide(life, decision.verb, now)
+        move(connection, [life], state, decision, now)
+        return tell(connection, msgspec.structs.replace(life, state=state))
+
+
+def expire_due(database: Database, now: dt.datetime) -> Sweep:
+    """Write down of every grant that is over that it is.
+
+    They are looked for without keeping anybody from writing, and looked at again before it is written down, some at a time.
+    """
+    with database.reading() as connection:
+        ends = [(lives.end_of(document), key) for key, document in lives.documents(connection, EXPIRES)]
+    due = [key for end, key in ends if end <= now]
+    decision, expired = Decision(Verb.EXPIRE, CLOCK, "valid_until has passed"), 0
+    for at in range(0, len(due), _SLICE):
+        with database.writing() as connection:
+            found = [life for life in lives.read_all(connection, due[at : at + _SLICE]) if shown(life, now) is not life.state]
+            move(connection, found, State.EXPIRED, decision, now)
+            expired += len(found)
+    return Sweep(expired, min((end for end, _ in ends if end > now), default=None))
+
+
+def move(connection: Connection, moved: Iterable[Life], state: State, decision: Decision, now: dt.datetime) -> None:
+    """Record that grants have gone over to a state, and put them in force or take them out accordingly."""
+    found = list(moved)
+    steps = [Step(life.id, state, life.origin, encode_value(life.terms), decision.reason) for life in found]
+    lives.record(connection, steps, By(decision.actor, now))
+    ended = [("grants", life.id) for life in found if life.state is State.APPROVED and state is not State.APPROVED]
+    if ended:
+        take_out_of_force(connection, new_revision(connection, removed=len(ended)), ended)
+    if state is State.APPROVED:
+        version = new_revision(connection, added=len(found))
+        for life in found:
+            put_in_force(connection, version, life.origin, {("grants", life.id): encode_value(life.terms)})
+
+
+def tell(connection: Connection, life: Life) -> Story:
+    """Return a grant with its history."""
+    return Story(life, lives.histories(connection, [life.id])[life.id])

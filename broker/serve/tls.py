@@ -1,0 +1,216 @@
+"""TLS of the consumers' servers: the files it is made of, read at the start and again whenever they change.
+
+Certificate, key and client authorities are one set: a set in which something is missing, or whose key does not fit, is not
+taken, and the last good one stays in force. The revocation lists are judged apart and the other way round: when they cannot be
+read, no client certificate is good until they can. A change is seen by new connections, and as far as it is about clients by
+the next call on open ones (`policy/certificates.py`). TLS 1.2 and 1.3 and ALPN are gRPC's own.
+
+gRPC for Python either requires a certificate of everybody on a port or asks nobody for one; hence the two addresses. What must
+not go in here: what a certificate means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import grpc
+import msgspec
+import structlog
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from broker.config import Config
+from broker.errors import ConfigurationError, SecretMissing, StartupError
+from broker.policy.certificates import MALFORMED, Trust, read_trust, without_lists
+from broker.policy.identify import Identifier
+from broker.telemetry import metrics
+
+log = structlog.get_logger("tls")
+
+_LOOK_EVERY_S = 0.25
+_Seen = tuple[tuple[int, ...] | None, ...]
+
+
+class Files(msgspec.Struct, frozen=True, kw_only=True):
+    """Where everything is; None where there is to be nothing."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+    client_crl: Path | None
+
+    @classmethod
+    def of(cls, config: Config) -> Files:
+        """Resolve the settings."""
+        tls = config.grpc.tls
+        return cls(
+            certificate=config.path(tls.certificate_file),
+            key=config.path(tls.key_file),
+            client_ca=config.path(tls.client_ca_file) if tls.client_ca_file else None,
+            client_crl=config.path(tls.client_crl_file) if tls.client_crl_file else None,
+        )
+
+    def look(self) -> _Seen:
+        """Return something that is different when a file has changed."""
+        return tuple(_look(file) for file in (self.certificate, self.key, self.client_ca, self.client_crl) if file)
+
+
+class Material:
+    """One set that fits together."""
+
+    def __init__(self, files: Files) -> None:
+        """Read it.
+
+        Raises:
+            ConfigurationError: a file other than the key cannot be read, or something does not fit.
+            SecretMissing: the key cannot be read.
+        """
+        self.chain, self.key = _read("certificate_file", files.certificate), _read("key_file", files.key)
+        self.ends = _check_fit(self.chain, self.key)
+        self.authorities = _read("client_ca_file", files.client_ca) if files.client_ca else b""
+        if self.authorities:
+            _check_authorities(self.authorities)
+
+
+class Tls:
+    """What is in force. Knows the files, and the identifier that is told of client authorities."""
+
+    def __init__(self, files: Files, identifier: Identifier) -> None:
+        """Read everything for the first time.
+
+        Raises:
+            StartupError: in one line, naming the setting.
+        """
+        self._files = files
+        self._identifier = identifier
+        self._seen = files.look()
+        self._take(*_read_all(files))
+
+    def credentials(self, *, ask_clients: bool) -> grpc.ServerCredentials:
+        """Make a port's credentials; each new connection is given what is in force then."""
+        given = self._material
+
+        def changed() -> grpc.ServerCertificateConfiguration | None:  # called by gRPC's own threads
+            nonlocal given
+            material = self._material
+            if material is given:
+                return None
+            given = material
+            return _configuration(material, ask_clients)
+
+        first = _configuration(given, ask_clients)
+        return grpc.dynamic_ssl_server_credentials(first, changed, ask_clients)  # type: ignore[arg-type]  # None: no change
+
+    async def run(self) -> None:
+        """Look for changes until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self._follow()
+            except Exception as error:
+                metrics.tls_reload_failures.labels("certificate").inc()
+                log.error("changed certificates cannot be taken", error=type(error).__name__)
+
+    async def _follow(self) -> None:
+        seen = await asyncio.to_thread(self._files.look)
+        if seen != self._seen:
+            self._seen = seen
+            self._take(*await asyncio.to_thread(_read_again, self._files, self._material))
+
+    def _take(self, material: Material, trust: Trust) -> None:
+        self._material, self._identifier.trust = material, trust
+        metrics.tls_ends.labels("certificate").set(material.ends)
+        if ends := [known.revocations.ends_ms for known in trust.authorities if known.revocations]:
+            metrics.tls_ends.labels("client_crl").set(min(ends) / 1000)
+        log.info("tls in force", clients=len(trust.authorities))
+        if missing := trust.without_revocations():
+            log.warning("client certificates are refused for want of a revocation list", authorities=missing)
+
+
+def open_tls(config: Config, identifier: Identifier) -> Tls | None:
+    """Return what the settings say; None for cleartext. Raises `StartupError`."""
+    return Tls(Files.of(config), identifier) if config.grpc.tls.certificate_file else None
+
+
+def _read_all(files: Files) -> tuple[Material, Trust]:
+    material = Material(files)
+    return material, _read_trust(files, material)
+
+
+def _read_again(files: Files, held: Material) -> tuple[Material, Trust]:
+    """Read what can be read; keep the set that is in force in the place of one that is not good."""
+    try:
+        held = Material(files)
+    except StartupError as error:
+        _failed("certificate", "the new certificates are not good; the last ones stay in force", error)
+    try:
+        return held, _read_trust(files, held)
+    except StartupError as error:
+        _failed("client_crl", "the revocation lists are not good; no client certificate is taken", error)
+        return held, without_lists(held.authorities)
+
+
+def _read_trust(files: Files, material: Material) -> Trust:
+    if not files.client_ca:
+        return Trust()
+    lists = _read("client_crl_file", files.client_crl) if files.client_crl else None
+    try:
+        return read_trust(material.authorities, lists)
+    except MALFORMED as error:
+        raise ConfigurationError(f"grpc.tls.client_crl_file: {_first_line(error)}") from None
+
+
+def _failed(what: str, said: str, error: StartupError) -> None:
+    metrics.tls_reload_failures.labels(what).inc()
+    log.error(said, reason=str(error))
+
+
+def _configuration(material: Material, ask_clients: bool) -> grpc.ServerCertificateConfiguration:
+    authorities = material.authorities if ask_clients else None
+    return grpc.ssl_server_certificate_configuration([(material.key, material.chain)], root_certificates=authorities)
+
+
+def _look(file: Path) -> tuple[int, ...] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
+
+
+def _read(setting: str, file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        kind = SecretMissing if setting == "key_file" else ConfigurationError
+        raise kind(f"grpc.tls.{setting}: {file} cannot be read ({error.strerror})") from None
+
+
+def _check_fit(chain: bytes, key: bytes) -> float:
+    """Return when the certificate ends. Says nothing of what stands in a key."""
+    try:
+        certificate = x509.load_pem_x509_certificates(chain)[0]
+        certified = certificate.public_key()
+    except (*MALFORMED, IndexError):
+        raise ConfigurationError("grpc.tls.certificate_file: does not hold a certificate in PEM") from None
+    try:
+        held = load_pem_private_key(key, password=None).public_key()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigurationError("grpc.tls.key_file: does not hold a private key in PEM, without a password") from None
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if held.public_bytes(*form) != certified.public_bytes(*form):
+        raise ConfigurationError("grpc.tls.key_file: is not the key of grpc.tls.certificate_file")
+    return certificate.not_valid_after_utc.timestamp()
+
+
+def _check_authorities(bundle: bytes) -> None:
+    try:
+        read_trust(bundle, None)
+    except MALFORMED as error:
+        raise ConfigurationError(f"grpc.tls.client_ca_file: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
