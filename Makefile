@@ -4,19 +4,21 @@
 #   make check   lint and types        make serve   a broker on the embedded defaults
 #   make bench   benchmarks            make load    a compressed day of load
 #   make sanitize, make fuzz SECONDS=60    the native modules under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make oracle  a million decisions of the native policy against their truth table
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 STAMPS := .venv/stamps
-NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.c proto/broker/v1/*.proto) setup.py pyproject.toml
+NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/broker/_native/*.pxd ext/*.h ext/*.c proto/broker/v1/*.proto) setup.py pyproject.toml
 
 # The native modules once more, built with sanitizers, away from those that are in use; leaks are Python's own.
 SANITIZED := build/sanitize
 SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc $(CURDIR)/$(BIN)/python
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
+NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered)
 
-.PHONY: demo test check serve bench load sanitize fuzz setup build lock clean
+.PHONY: demo test check serve bench load sanitize fuzz oracle setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -42,12 +44,17 @@ load: setup $(STAMPS)/load
 	$(BIN)/python -m loadtests
 
 sanitize: $(SANITIZED)/built $(STAMPS)/dev
-	$(UNDER_SANITIZERS) -m pytest -q tests/test_cachekey.py
+	$(UNDER_SANITIZERS) -m pytest -q --noconftest --timeout=0 $(NATIVE_TESTS)
 
+# Each fuzzer for half of the time.
 fuzz: $(SANITIZED)/built $(STAMPS)/dev
-	$(UNDER_SANITIZERS) tests/fuzz/fuzz_cachekey.py --seconds $(SECONDS)
+	$(UNDER_SANITIZERS) tests/fuzz/fuzz_cachekey.py --seconds $$(($(SECONDS) / 2))
+	$(UNDER_SANITIZERS) tests/fuzz/fuzz_policy.py --seconds $$(($(SECONDS) / 2))
 
-$(SANITIZED)/built: $(NATIVE) $(shell find tests -name '*.py') $(STAMPS)/build
+oracle: setup $(STAMPS)/dev
+	POLICY_EXAMPLES=5000 $(BIN)/python -m pytest -q -p no:xdist --timeout=0 tests/test_policy_oracle.py
+
+$(SANITIZED)/built: $(NATIVE) $(shell find broker tests -name '*.py') $(STAMPS)/build
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
 	cp -R broker ext proto setup.py pyproject.toml README.md LICENSE $(SANITIZED)/source
 	BROKER_SANITIZE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(SANITIZED)/site ./$(SANITIZED)/source

@@ -21,7 +21,7 @@ from broker.policy.counter_file import CounterFile
 from broker.policy.database import Database
 from broker.policy.quota import Quotas
 from broker.policy.spend import Limits
-from broker.policy.store import Changes, ControlPlane, encode
+from broker.policy.store import Changes, ControlPlane, Revision, encode
 
 REVOKED = ("grants", "grant-050000")
 
@@ -36,7 +36,7 @@ class _Site:
         self.control.apply(world.catalogue)
         self.documents = encode(world.catalogue)
         self.compiler = Compiler()
-        _, self.snapshot = self.compiler.update(self.control.changes(0))
+        _, self.snapshot = self.compiler.update(self.control.changes())
         self.limits = Limits(CounterFile(directory / "counters"), Quotas(self.control.database), bytes(32))
         self.limits.fit(self.snapshot)
 
@@ -44,8 +44,9 @@ class _Site:
         """Take a grant out and put it back; half of the time that both take."""
         start = time.perf_counter()
         for written, removed in (({}, (REVOKED,)), ({REVOKED: self.documents[REVOKED]}, ())):
-            self.control.changes(self.compiler.version)  # what the database is asked; that nothing is new costs as much
-            changes: Any = Changes(self.compiler.version + 1, written, removed)
+            self.control.changes(self.compiler.revision)  # what the database is asked; that nothing is new costs as much
+            revision = Revision(self.compiler.revision.version + 1, "")
+            changes: Any = Changes(revision, written, removed, whole=False)
             image, self.snapshot = self.compiler.update(changes)
             snapshot_file.write(self.file, image)
         spent = time.perf_counter() - start
@@ -60,7 +61,7 @@ class _Site:
 
     def from_scratch(self) -> Reading:
         start = time.perf_counter()
-        _, snapshot = Compiler().update(self.control.changes(0))
+        _, snapshot = Compiler().update(self.control.changes())
         spent = time.perf_counter() - start
         if snapshot.grants != GRANTS:
             raise Wrong("a grant was lost")

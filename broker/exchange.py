@@ -20,7 +20,7 @@ from broker.cache.freshness import State, bounds, judge
 from broker.cache.refresh import Refreshes
 from broker.cache.store import CacheStore, Tag, Tags
 from broker.config import Config
-from broker.errors import BrokerError, DeadlineExceeded, OutcomeUnknown
+from broker.errors import BrokerError, CallerError, DeadlineExceeded, OutcomeUnknown
 from broker.model.body import body
 from broker.model.call import Answer, Authority, Peer, Question, Record, Request, Source, Times
 from broker.model.catalogue import Interface, Provider
@@ -80,24 +80,44 @@ async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_
     """
     weigh(request, exchange.config.limits)
     ends_s = None if client_timeout_s is None else exchange.mono_s() + client_timeout_s
-    times = exchange.clock()
-    asked = _decide(exchange, request, peer, times)
+    asked = _decide(exchange, request, peer)
     if asked.question.interface.side_effect and request.previous_attempts:
         raise OutcomeUnknown
-    remaining = await exchange.limits.spend(asked.snapshot, asked.authority, asked.question.subject, times)
-    while True:
-        answer = await _answer(exchange, asked, ends_s)
-        again = asked if asked.snapshot is exchange.snapshot else _decide(exchange, request, peer, exchange.clock())
-        if again.key == asked.key:
-            return msgspec.structs.replace(answer, snapshot_version=again.snapshot.version, remaining=remaining)
-        if asked.question.interface.side_effect:  # the grant was narrowed meanwhile, and asking again would do it again
-            raise OutcomeUnknown
-        asked = again
+    paid, answer, remaining = (0, 0), None, None
+    while answer is None or paid != asked.authority.limits:
+        if paid != asked.authority.limits:
+            remaining = await exchange.limits.spend(asked.snapshot, asked.authority, asked.question.subject, exchange.clock())
+            paid = asked.authority.limits
+        else:
+            answer = await _answer(exchange, asked, ends_s)
+        if asked.snapshot is not exchange.snapshot:
+            asked, answer = _decide_again(exchange, request, peer, asked, answer)
+    return msgspec.structs.replace(answer, snapshot_version=asked.snapshot.version, remaining=remaining)
 
 
-def _decide(exchange: Exchange, request: Request, peer: Peer, times: Times) -> Asked:
-    """Steps 1 to 4, by the snapshot in force. Decided again if another one came into force while the call waited."""
-    snapshot = exchange.snapshot
+def _decide_again(
+    exchange: Exchange, request: Request, peer: Peer, asked: Asked, answer: Answer | None
+) -> tuple[Asked, Answer | None]:
+    """Another snapshot came into force while the call waited: an answer is only kept if that one gives the same.
+
+    Raises:
+        OutcomeUnknown: the provider has done what was asked, and the answer may not be given any more.
+    """
+    done = answer is not None and asked.question.interface.side_effect
+    try:
+        again = _decide(exchange, request, peer)
+    except CallerError as error:
+        raise (OutcomeUnknown() if done else error) from None
+    if again.key == asked.key:
+        return again, answer
+    if done:
+        raise OutcomeUnknown
+    return again, None
+
+
+def _decide(exchange: Exchange, request: Request, peer: Peer) -> Asked:
+    """Steps 1 to 4, by the snapshot in force."""
+    snapshot, times = exchange.snapshot, exchange.clock()
     consumer = exchange.identifier.identify(peer, snapshot, times)
     interface = resolve(snapshot, request)
     authority = authorise(snapshot, consumer, request, times)

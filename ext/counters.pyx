@@ -67,6 +67,18 @@ cdef inline Line *line_of(Line *lines, uint64_t mask, uint64_t key) noexcept nog
     return NULL
 
 
+cdef inline Line *existing_line(Line *lines, uint64_t mask, uint64_t key) noexcept nogil:
+    """Return the line of a key; NULL where there is none."""
+    cdef uint64_t at = key & mask
+    cdef uint64_t tried, found
+    for tried in range(mask + 1):
+        found = atomic64_load(&lines[at].key)
+        if found == key or found == 0:
+            return &lines[at] if found == key else NULL
+        at = (at + 1) & mask
+    return NULL
+
+
 cdef inline uint64_t spend_rate(Line *line, const Term *term, uint64_t now_ns) noexcept nogil:
     """Take one call off the rate; returns 0, or in how many nanoseconds one more is allowed."""
     cdef uint64_t held, begins, whole
@@ -145,6 +157,19 @@ cdef inline Spent spend(Line *line, const Term *term, uint64_t now_ns, uint64_t 
     return SPENT
 
 
+cdef inline bint adopt_line(Line *into, uint64_t into_mask, Line *other, uint64_t mask, const Term *term) noexcept nogil:
+    """Copy the line of a term, if there is one; False when there is no room for it."""
+    cdef Line *found = existing_line(other, mask, term.counter)
+    cdef Line *copy
+    if found == NULL:
+        return True
+    copy = line_of(into, into_mask, term.counter)
+    if copy == NULL:
+        return False
+    copy[0] = found[0]
+    return True
+
+
 # --- Python's face -------------------------------------------------------------------------------------------------
 
 cdef int check_now(int64_t now_ns, int64_t day) except -1:
@@ -204,6 +229,17 @@ cdef class Counters:
         cdef Spent spent = spend(self._line(term), term, now_ns, day, &wait_ns)
         return int(spent), wait_ns
 
+    def refund(self, Image image not None, uint64_t ref, int64_t day):
+        """See `counters.pyi`."""
+        check_now(0, day)
+        cdef const Term *term = image.at(ref)
+        cdef Line *line = self._line(term)
+        add(&line.whole_at_ns, -term.interval_ns)
+        if term.quota_per_day != 0:
+            give_back_day(line, <uint64_t>day)
+        if term.quota_total != 0:
+            add(&line.total_left, 1)
+
     def deposit(self, Image image not None, uint64_t ref, int64_t day, uint64_t amount, uint64_t beyond):
         """See `counters.pyi`."""
         check_now(0, day)
@@ -217,20 +253,19 @@ cdef class Counters:
             add(&line.total_left, amount)
             atomic64_store(&line.total_beyond, beyond)
 
-    def restore(self, bytes line not None):
+    def adopt(self, Counters other not None, Image image not None):
         """See `counters.pyi`."""
-        cdef Line held
-        cdef Line *into
         self._check_open()
-        if PyBytes_GET_SIZE(line) != LINE_BYTES:
-            raise ValueError(f"a line must be {LINE_BYTES} bytes")
-        memcpy(&held, PyBytes_AS_STRING(line), sizeof(held))
-        if held.key == 0:
-            raise ValueError("the line is free")
-        into = line_of(self._lines, self._mask, held.key)
-        if into == NULL:
+        other._check_open()
+        cdef uint64_t at = 0
+        cdef bint roomy = True
+        cdef const Policy *policy = &image.policy
+        with nogil:   # nobody closes either meanwhile: they have no other user
+            while at < policy.term_bytes and roomy:
+                roomy = adopt_line(self._lines, self._mask, other._lines, other._mask, <const Term *>(policy.terms + at))
+                at += (<const Term *>(policy.terms + at)).size
+        if not roomy:
             raise MemoryError("every line is taken")
-        into[0] = held
 
     def remaining(self, Image image not None, uint64_t ref, int64_t now_ns, int64_t day):
         """See `counters.pyi`."""

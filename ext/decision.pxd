@@ -129,7 +129,9 @@ cdef inline Verdict examine(
         return NO_GRANT
     if term.units != 0 and not holds(units, term.units, unit):
         return NO_GRANT
-    if not (within_hours(policy, hours, term.hours, now.earliest_ms) and within_hours(policy, hours, term.hours, now.latest_ms)):
+    if not within_hours(policy, hours, term.hours, now.earliest_ms):
+        return OUTSIDE_HOURS
+    if not within_hours(policy, hours, term.hours, now.latest_ms):
         return OUTSIDE_HOURS
     if term.flags & VERDICT_ONLY and not says & SAYS_VERDICT:
         return ONLY_VERDICT
@@ -140,7 +142,9 @@ cdef inline Verdict examine(
     return ALLOWED
 
 
-cdef inline Verdict decide(const Policy *policy, const Asked *asked, uint32_t interface, const Moment *now, const Term **term) noexcept nogil:
+cdef inline Verdict decide(
+    const Policy *policy, const Asked *asked, uint32_t interface, const Moment *now, const Term **term
+) noexcept nogil:
     """Find the first grant, in order of its id, that covers the call. Denied by default."""
     cdef const Holding *holding = find_holding(policy, asked.consumer, interface)
     cdef uint32_t purpose, matter, unit, i

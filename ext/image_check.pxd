@@ -214,7 +214,9 @@ cdef inline bint terms_are_sound(const Policy *policy, uint8_t *starts) noexcept
     cdef uint32_t i
     while at < policy.term_bytes:
         term = <const Term *>(policy.terms + at)
-        if policy.term_bytes - at < sizeof(Term) or term.size < sizeof(Term) or term.size % 8 or term.size > policy.term_bytes - at:
+        if policy.term_bytes - at < sizeof(Term):
+            return False
+        if term.size < sizeof(Term) or term.size % 8 != 0 or term.size > policy.term_bytes - at:
             return False
         if not term_is_sound(policy, term):
             return False

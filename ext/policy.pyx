@@ -123,7 +123,9 @@ cdef class Image:
             raise IndexError("no such consumer")
         return self._text(self.policy.consumers[consumer])
 
-    def decide(self, consumer, str interface, uint32_t version, str purpose, str matter, str unit, uint32_t says, earliest_ms, latest_ms):
+    def decide(
+        self, consumer, str interface, uint32_t version, str purpose, str matter, str unit, uint32_t says, earliest_ms, latest_ms
+    ):
         """See `policy.pyi`."""
         cdef Asked asked
         cdef Moment now

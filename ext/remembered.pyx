@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""What callers have proved before: a hash of what they showed, and which credential that was. See `broker/_native/remembered.pyi`.
+"""What callers have proved before: a hash of what they showed, and which credential that was. See `remembered.pyi`.
 
 Sets of eight in the order in which they were written, so that the oldest goes first. What must not go in here: proving
 (`policy/identify.py`) and hashing.
@@ -37,7 +37,9 @@ cdef inline Set *set_of(Set *sets, uint64_t mask, const unsigned char *digest) n
     return &sets[at & mask]
 
 
-cdef uint32_t recall(Set *sets, uint64_t mask, const Policy *policy, const unsigned char *digest, const Moment *now) noexcept nogil:
+cdef uint32_t recall(
+    Set *sets, uint64_t mask, const Policy *policy, const unsigned char *digest, const Moment *now
+) noexcept nogil:
     """Return the consumer that a proof stands for now: by the clock, and by the credentials in force."""
     cdef Set *found = set_of(sets, mask, digest)
     cdef const Proof *proof

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import hashlib
+import itertools
 import struct
 from typing import Any
 
 from broker._native.policy import Image
 from broker.model.catalogue import Catalogue, Consumer, ConsumerKey, Grant, Group
 from broker.policy.compiler import Compiler
-from broker.policy.store import Changes, encode
+from broker.policy.store import Changes, Revision, encode
 from tests.support.catalogue import interface, provider
 
 (TEXT, SYMBOLS, SYMBOL_SLOTS, CREDENTIALS, CONSUMERS, INTERFACES, NAMED, HOLDINGS, REFS, TERMS, OFFSETS, DOCUMENTS) = range(12)
@@ -89,7 +90,7 @@ def catalogue_of(*grants: Grant, consumers: tuple[str, ...] = ("a", "b")) -> Cat
 
 
 def image_of(*grants: Grant, zone: str = "Asia/Shanghai") -> bytes:
-    return Compiler(zone).update(Changes(7, encode(catalogue_of(*grants)), ()))[0]
+    return Compiler(zone).update(Changes(Revision(7, ""), encode(catalogue_of(*grants))))[0]
 
 
 def small_image() -> bytes:
@@ -123,23 +124,12 @@ def resealed(image: bytes | bytearray) -> bytes:
 # --- every look-up ----------------------------------------------------------------------------------------------------
 
 TEXTS = ("", "i", "P1", "M1", "U1", "name", "other", "《条例》第一条", "x" * 100)
+WORD = 2**32 - 1
 TIMES_MS = (NOW_MS, 0, -1, 2**53 - 1, -(2**53) + 1)
 
 
 def look_everywhere(image: Image) -> int:
     """Make every kind of look-up with what is there and with what is not; returns how many decisions allowed something."""
-    allowed = 0
-    for consumer in (None, 0, 1, 2**32 - 1):
-        for name in ("i", "", "other"):
-            for version in (0, 1, 2**32 - 1):
-                for at_ms in TIMES_MS:
-                    verdict, ref = image.decide(consumer, name, version, "P1", "M1", "U1", 7, at_ms, at_ms)
-                    assert (verdict == 5) == (ref is not None)
-                    if ref is not None:
-                        allowed += 1
-                        assert image.term(ref)["fields"]
-    for text in TEXTS:
-        image.decide(0, "i", 0, text, text, text, 0, NOW_MS, NOW_MS)
     refs = image.terms()
     for ref in refs:
         image.term(ref)
@@ -153,4 +143,17 @@ def look_everywhere(image: Image) -> int:
         image.consumer(credential)
     assert image.grants <= len(refs)
     image.documents()
+    return _decide_everywhere(image)
+
+
+def _decide_everywhere(image: Image) -> int:
+    allowed = 0
+    for consumer, name, version, at_ms in itertools.product((None, 0, 1, WORD), ("i", "", "other"), (0, 1, WORD), TIMES_MS):
+        verdict, ref = image.decide(consumer, name, version, "P1", "M1", "U1", 7, at_ms, at_ms)
+        assert (verdict == 5) == (ref is not None)
+        if ref is not None:
+            allowed += 1
+            assert image.term(ref)["fields"]
+    for text in TEXTS:
+        image.decide(0, "i", 0, text, text, text, 0, NOW_MS, NOW_MS)
     return allowed

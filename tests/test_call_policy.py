@@ -137,6 +137,7 @@ async def test_operator_device_and_unit_where_the_grant_wants_them(
     assert "device-id" in (await _refused(client, operator_unit="U1", operator_id="clerk-7")).violations
     answer, _ = await _raw(client, operator_unit="U1", operator_id="clerk-7", device_id="terminal-3")
     assert answer.payload
+    assert (await ask(client, operator="clerk-7", unit="U1", device="terminal-3")).found
     twice = await _refused(client, operator_unit="U1", operator_id="c" * 200)
     assert twice.reason == "INVALID_REQUEST"
     log = broker.log_file.read_text()
@@ -219,6 +220,54 @@ async def test_who_waits_is_judged_again_when_the_answer_comes(
     await eventually(lambda: _asked(register, 2))
     await broker.put(_with(broker, register, grant(fields=["status"])))
     assert (await narrowed).fields.keys() == {"status"}
+
+
+async def test_who_is_covered_by_another_grant_when_the_answer_comes_pays_for_that_one(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    register.delay_s = 1.0
+    waiting = [asyncio.create_task(_result(client)) for _ in range(10)]
+    await eventually(lambda: _asked(register, 1))
+    await broker.put(_with(broker, register, grant(id="another", quota_total=1)))
+    assert sorted(await asyncio.gather(*waiting)) == ["FOUND"] + ["QUOTA_EXCEEDED"] * 9
+
+
+async def _result(client: AsyncClient) -> str:
+    try:
+        await ask(client, max_age_s=0)
+    except CallFailed as failure:
+        return failure.reason
+    return "FOUND"
+
+
+async def test_what_was_done_is_not_called_refused(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
+    doing = interface(side_effect=True, freshness={})
+    await put(broker, register, interfaces=(doing,))
+    register.delay_s = 1.0
+    call = asyncio.create_task(_result(client))
+    await eventually(lambda: _asked(register, 1))
+    await broker.put(catalogue(register.base_url, broker.public_key, interfaces=(doing,), grants=()))
+    assert await call == "OUTCOME_UNKNOWN"
+
+
+async def test_no_call_fails_while_snapshots_come_and_go(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    stop = asyncio.Event()
+
+    async def keep_asking(**how: Any) -> int:
+        answered = 0
+        while not stop.is_set():
+            assert (await ask(client, **how)).found
+            answered += 1
+        return answered
+
+    asking = [asyncio.create_task(keep_asking(**how)) for how in ({}, {}, {"max_age_s": 0})]
+    for number in range(10):
+        other = [grant(id=f"other-{number}", purposes=["else"])] if number % 2 else []
+        await broker.put(_with(broker, register, grant(), *other))
+    stop.set()
+    assert all(answered > 10 for answered in await asyncio.gather(*asking))
 
 
 async def _asked(register: Register, times: int) -> bool:

@@ -44,9 +44,9 @@ def memory(lines: int = 64) -> bytearray:
 # --- one process, against the oracle ------------------------------------------------------------------------------------
 
 WHICH = st.integers(0, len(LIMITS) - 1)
-STEPS_NS = st.sampled_from([0, 1, 333_333_333, 333_333_334, S - 1, S, 5 * S, 10**12, -1, -S, -3600 * S, -(10**13)]) | st.integers(
-    -(10**10), 10**12
-)
+STEPS_NS = st.sampled_from(
+    [0, 1, 333_333_333, 333_333_334, S - 1, S, 5 * S, 10**12, -1, -S, -3600 * S, -(10**13)]
+) | st.integers(-(10**10), 10**12)
 DAYS = st.sampled_from([0, 0, 0, 0, 1, -1])
 AMOUNTS = st.sampled_from([0, 1, 2, 7, MOST])
 STEPS = st.tuples(WHICH, STEPS_NS, DAYS, st.sampled_from(["spend", "spend", "spend", "day", "total", "look"]), AMOUNTS)
@@ -184,7 +184,8 @@ def test_closed_counters_are_not_touched() -> None:
         lambda: counters.spend(IMAGE, REFS[0], S, DAY),
         lambda: counters.deposit(IMAGE, REFS[0], DAY, 1, 0),
         lambda: counters.remaining(IMAGE, REFS[0], S, DAY),
-        lambda: counters.restore(bytes([1]) * LINE_BYTES),
+        lambda: counters.adopt(Counters(memory()), IMAGE),
+        lambda: Counters(memory()).adopt(counters, IMAGE),
         lambda: decide_and_spend(IMAGE, counters, Questions([]), NOW_MS, NOW_MS, S, bytearray()),
         counters.lines,
     ]
@@ -193,22 +194,23 @@ def test_closed_counters_are_not_touched() -> None:
             use()
 
 
-@pytest.mark.parametrize("line", [b"", bytes(63), bytes(65), bytes(64)], ids=["none", "short", "long", "free"])
-def test_what_is_no_taken_line_is_not_restored(line: bytes) -> None:
-    with pytest.raises(ValueError, match="line"):
-        Counters(memory()).restore(line)
-
-
-def test_a_restored_line_counts_on() -> None:
-    data = memory(4)
-    counters, other = Counters(data), Counters(memory(8))
+def test_adopted_lines_count_on_and_only_those_of_the_image_are() -> None:
+    data = memory(8)
+    struct.pack_into("<Q", data, 5 * LINE_BYTES, 5)  # of a grant that nobody has any more
+    counters, other = Counters(data), Counters(memory(16))
     counters.deposit(IMAGE, REFS[1], DAY, 3, 9)
     counters.spend(IMAGE, REFS[1], S, DAY)
-    for at in range(0, len(data), LINE_BYTES):
-        if any(data[at : at + 8]):
-            other.restore(bytes(data[at : at + LINE_BYTES]))
-    assert other.lines() == (1, 8)
+    other.adopt(counters, IMAGE)
+    assert other.lines() == (1, 16)
     assert other.remaining(IMAGE, REFS[1], S, DAY) == (3, 11, None)
+
+
+def test_what_has_no_room_is_not_adopted_in_silence() -> None:
+    counters, full = Counters(memory(8)), memory(1)
+    counters.spend(IMAGE, REFS[1], S, DAY)
+    struct.pack_into("<Q", full, 0, 1)
+    with pytest.raises(MemoryError):
+        Counters(full).adopt(counters, IMAGE)
 
 
 # --- many at once -----------------------------------------------------------------------------------------------------
@@ -220,7 +222,13 @@ def test_many_questions_come_to_the_same_as_one_after_the_other() -> None:
     image, draw = Image(small_image()), random.Random(1)
     texts = (b"", b"i", b"P1", b"M1", b"U1", b"other")
     asked = [
-        (draw.choice((None, 0, 1, 2)), draw.choice((b"i", b"j")), draw.choice((0, 1, 2)), *draw.choices(texts, k=3), draw.randrange(8))
+        (
+            draw.choice((None, 0, 1, 2)),
+            draw.choice((b"i", b"j")),
+            draw.choice((0, 1, 2)),
+            *draw.choices(texts, k=3),
+            draw.randrange(8),
+        )
         for _ in range(3000)
     ]
     verdicts, counters, single = bytearray(len(asked)), Counters(memory()), Counters(memory())
@@ -236,8 +244,9 @@ def test_many_questions_come_to_the_same_as_one_after_the_other() -> None:
 
 
 def test_many_questions_say_when_every_line_is_taken() -> None:
-    counters, verdicts = Counters(memory(1)), bytearray(1)
-    counters.restore(struct.pack("<Q56x", 1))
+    taken, verdicts = memory(1), bytearray(1)
+    struct.pack_into("<Q", taken, 0, 1)
+    counters = Counters(taken)
     decide_and_spend(Image(small_image()), counters, Questions([QUESTION]), NOW_MS, NOW_MS, S, verdicts)
     assert verdicts == bytes([20])
 
@@ -253,7 +262,9 @@ def test_questions_hold_their_texts_whatever_becomes_of_what_they_were_made_of()
     assert verdicts.count(5) == 20, "the burst"
 
 
-@pytest.mark.parametrize("bad", [(0,), (0, "i", 0, b"", b"", b"", 0), (0, None, 0, b"", b"", b"", 0), (-1, *QUESTION[1:]), None])
+@pytest.mark.parametrize(
+    "bad", [(0,), (0, "i", 0, b"", b"", b"", 0), (0, None, 0, b"", b"", b"", 0), (-1, *QUESTION[1:]), None]
+)
 def test_questions_of_another_form_are_refused(bad: Any) -> None:
     with pytest.raises((TypeError, ValueError, OverflowError)):
         Questions([QUESTION, bad])

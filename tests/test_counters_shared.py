@@ -3,6 +3,7 @@ made anew when it is of no use."""
 
 from __future__ import annotations
 
+import mmap
 import random
 import struct
 import subprocess
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from broker._native.counters import Counters
 from broker._native.policy import Image
 from broker.policy.counter_file import MIN_LINES, CounterFile
 from tests.image_kit import NOW_MS, granted, image_of
@@ -50,9 +50,7 @@ class Shared:
         tally.write_bytes(bytes(64))
         numbers = (str(number) for number in (self.refs[grant], DAY, now_ns, calls))
         command = [sys.executable, "-m", "tests.support.spender", str(self._image_file), str(self._directory / "counters")]
-        process = subprocess.Popen(
-            [*command, str(tally), *numbers], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([*command, str(tally), *numbers], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._started.append(process)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -208,11 +206,13 @@ def test_where_no_boot_can_be_told_from_another_nothing_is_kept(tmp_path: Path) 
         opened.close()
 
 
-def fill(counters: Counters, lines: int) -> None:
-    """Take lines for grants that nobody has any more."""
-    draw = random.Random(1)
-    for _ in range(lines):
-        counters.restore(struct.pack("<Q56x", draw.getrandbits(64) | 1))
+def fill(file: Path, lines: int) -> None:
+    """Take free lines for grants that nobody has any more."""
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        places = range(HEADER_BYTES, len(mapped), LINE_BYTES)
+        free = [at for at in places if mapped[at : at + 8] == bytes(8)]
+        for at in free[:lines]:
+            struct.pack_into("<Q", mapped, at, at | 1)
 
 
 def test_a_file_that_fills_drops_what_is_no_longer_in_force(tmp_path: Path) -> None:
@@ -223,10 +223,10 @@ def test_a_file_that_fills_drops_what_is_no_longer_in_force(tmp_path: Path) -> N
     opened.counters.deposit(image, quota, DAY, 70, 80)
     opened.counters.spend(image, rate, S, DAY)
     before = [opened.counters.remaining(image, ref, S, DAY) for ref in image.terms()]
-    fill(opened.counters, MIN_LINES // 2 - 100)
+    fill(tmp_path / "counters", MIN_LINES // 2 - 100)
     opened.fit(image)
     assert opened.counters.lines()[0] > 1000, "there is room yet"
-    fill(opened.counters, MIN_LINES // 2)
+    fill(tmp_path / "counters", MIN_LINES // 2)
     opened.fit(image)
     assert opened.counters.lines() == (3, MIN_LINES)
     assert [opened.counters.remaining(image, ref, S, DAY) for ref in image.terms()] == before

@@ -106,10 +106,10 @@ def test_what_is_approved_is_what_was_asked_for(plane: Plane) -> None:
 
 def test_others_learn_of_it_by_what_has_changed(plane: Plane) -> None:
     asked = plane.request().life.id
-    before = plane.control.version()
+    before = plane.control.newest()
     plane.act("approve", asked)
     assert list(plane.control.changes(before).written) == [("grants", asked)]
-    approved = plane.control.version()
+    approved = plane.control.newest()
     plane.act("pause", asked)
     assert plane.control.changes(approved).removed == (("grants", asked),)
     plane.act("approve", asked)
@@ -254,9 +254,9 @@ def test_what_is_over_expires(plane: Plane) -> None:
     assert plane.listed(states=["APPROVED", "PAUSED"]) == [long]
     assert plane.tries("approve", paused) == plane.tries("pause", short) == "WRONG_STATE"
     assert plane.tries("approve", waiting) == "WRONG_STATE", "nothing would come into force"
-    before = plane.control.version()
+    before = plane.control.newest()
     assert expire_due(plane.database, end) == (2, dt.datetime(2099, 1, 1, tzinfo=dt.UTC))
-    assert plane.control.version() == before + 1
+    assert plane.control.version() == before.version + 1
     assert plane.control.changes(before).removed == (("grants", short),)
     assert plane.in_force() == [long]
     step = plane.story(short).transitions[-1]

@@ -12,7 +12,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from broker._native.policy import Image, holding_slots, pair_slots, symbol_slots
-from tests import image_kit as kit
 from tests.image_kit import (
     CONSUMERS,
     CREDENTIALS,

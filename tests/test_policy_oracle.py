@@ -20,7 +20,7 @@ from broker.model.catalogue import Catalogue, Consumer, Grant, Group, Interface
 from broker.model.snapshot import Snapshot
 from broker.policy.authorise import Verdict
 from broker.policy.compiler import Compiler, compile_snapshot
-from broker.policy.store import Changes, encode
+from broker.policy.store import Changes, Revision, encode
 from tests.oracle import policy as oracle
 from tests.support.catalogue import interface, provider
 
@@ -166,7 +166,9 @@ def test_what_was_changed_step_by_step_decides_as_what_was_compiled_whole(seed: 
         catalogue = draw_catalogue(draw)
         wanted = encode(catalogue)
         written = {place: document for place, document in wanted.items() if held.get(place) != document}
-        snapshot = compiler.update(Changes(version, written, tuple(held.keys() - wanted.keys())))[1]
+        snapshot = compiler.update(
+            Changes(Revision(version, ""), written, tuple(held.keys() - wanted.keys()), whole=version == 1)
+        )[1]
         held = wanted
         at_ms = int(NOW.timestamp() * 1000)
         asked = [draw_question(draw, at_ms, at_ms) for _ in range(50)]

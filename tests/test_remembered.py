@@ -13,7 +13,7 @@ from broker._native.policy import Image
 from broker._native.remembered import Remembered
 from broker.model.snapshot import credential_of
 from broker.policy.compiler import Compiler
-from broker.policy.store import Changes, encode
+from broker.policy.store import Changes, Revision, encode
 from tests.image_kit import KEY, catalogue_of
 
 WAYS = 8
@@ -21,7 +21,7 @@ DIGEST = hashlib.sha256(b"token").digest()
 
 
 def image_with(*consumers: str) -> Image:
-    return Image(Compiler().update(Changes(1, encode(catalogue_of(consumers=consumers)), ()))[0])
+    return Image(Compiler().update(Changes(Revision(1, ""), encode(catalogue_of(consumers=consumers))))[0])
 
 
 def credential(consumer: str) -> bytes:

@@ -16,7 +16,7 @@ from broker.errors import SnapshotRefused
 from broker.model.snapshot import Snapshot
 from broker.policy import snapshot_file
 from broker.policy.compiler import Compiler
-from broker.policy.store import Changes, encode
+from broker.policy.store import Changes, Revision, encode
 from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, grant
 from tests.support.people import resident_id
 from tests.support.provider import Register
@@ -27,7 +27,7 @@ GOOD = catalogue("http://127.0.0.1:1", KEY)
 
 
 def _image(version: int = 3) -> bytes:
-    return Compiler().update(Changes(version, encode(GOOD), ()))[0]
+    return Compiler().update(Changes(Revision(version, ""), encode(GOOD)))[0]
 
 
 def _allows(snapshot: Snapshot) -> bool:
@@ -160,13 +160,43 @@ def test_without_a_control_plane_and_without_a_good_snapshot_it_does_not_start(o
     assert "control.url" in refused.stderr
 
 
+async def test_a_restored_control_plane_is_read_anew_once_it_has_caught_up(own: RunningBroker) -> None:
+    own.start()
+    database = own.directory / "data" / "control.db"
+    await own.put(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(id="a"), grant(id="b"))))
+    backup = database.read_bytes()
+    await own.put(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(id="a"), grant(id="b"), grant(id="lost"))))
+    database.write_bytes(backup)
+    wait_until(lambda: "older than the snapshot" in own.log_file.read_text())
+    own.apply(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(id="a"),)))
+    await own.put(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(id="a"), grant(id="new"))))
+    left = snapshot_file.open_snapshot(own.directory / "data" / "policy.snapshot")
+    assert [held.id for held in left.granted_to(CONSUMER)] == ["a", "new"]
+
+
+async def test_what_this_version_cannot_read_leaves_the_last_snapshot_in_force(own: RunningBroker) -> None:
+    own.start()
+    await own.put(catalogue("http://127.0.0.1:1", own.public_key))
+    assert own.stop() == 0
+    with create_engine(f"sqlite:///{own.directory}/data/control.db").begin() as connection:
+        connection.execute(text("UPDATE catalogue_entry SET document = x'80' WHERE kind = 'providers'"))
+    own.start()
+    assert "broker_policy_snapshot_version 1.0" in own.metrics()
+    assert "apply the catalogue again" in own.log_file.read_text()
+    assert own.stop() == 0
+    (own.directory / "data" / "policy.snapshot").unlink()
+    refused = own.run("serve")
+    assert refused.returncode == 3
+    assert "apply the catalogue again" in refused.stderr
+
+
 async def test_an_older_control_plane_is_not_followed(own: RunningBroker) -> None:
     own.start()
     for fields in (["name"], ["status"], ["name", "status"]):
         await own.put(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(fields=fields),)))
     with create_engine(f"sqlite:///{own.directory}/data/control.db").begin() as connection:
         connection.execute(text("DELETE FROM catalogue_revision WHERE version = 3"))
-    wait_until(lambda: "an older control plane" in own.log_file.read_text())
+    wait_until(lambda: "older than the snapshot" in own.log_file.read_text())
     assert "broker_policy_snapshot_version 3.0" in own.metrics()
     assert own.stop() == 0
     own.start()

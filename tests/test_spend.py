@@ -198,3 +198,52 @@ async def test_without_a_control_plane_what_was_reserved_is_spent_and_then_said_
     assert isinstance(refusal.value, BrokerError)
     assert refusal.value.retry_after_s
     assert await desk.allowed(unbounded)
+
+
+@pytest.mark.timeout(60)
+async def test_many_small_blocks_never_hold_up_the_loop(desk: Desk) -> None:
+    bounded = _snapshot(grant(quota_per_day=40))
+    calls = []
+    for turn in range(400):
+        calls += [asyncio.create_task(desk.allowed(bounded)) for _ in range(turn % 4)]
+        await asyncio.sleep(0)
+    assert sum(await asyncio.gather(*calls)) == 40
+
+
+async def test_who_waits_over_midnight_gets_of_the_day_that_it_is(desk: Desk) -> None:
+    bounded = _snapshot(grant(quota_per_day=2))
+    assert [await desk.allowed(bounded) for _ in range(2)] == [True, True]
+    desk.wall_ms += DAY_MS // 2 - 1
+    before = asyncio.create_task(desk.allowed(bounded))
+    await asyncio.sleep(0)
+    desk.wall_ms += 1
+    assert await desk.allowed(bounded)
+    assert not await before
+    assert await desk.allowed(bounded)
+
+
+async def test_a_quota_raised_while_it_is_reserved_is_the_raised_one(desk: Desk) -> None:
+    small, large = _snapshot(grant(quota_total=1)), _snapshot(grant(quota_total=500))
+    assert await desk.allowed(small)
+    refused = asyncio.create_task(desk.allowed(small))
+    await asyncio.sleep(0)
+    assert await desk.allowed(large)
+    assert not await refused
+
+
+async def test_what_is_known_to_be_used_up_asks_the_control_plane_nothing(desk: Desk) -> None:
+    bounded = _snapshot(grant(subjects_per_day=2, quota_total=50))
+    assert [await desk.allowed(bounded, subject=who) for who in ("a", "b", "c")] == [True, True, False]
+    desk.restart()
+    assert not await desk.allowed(bounded, subject="d"), "learns which were counted"
+    desk.database.close()
+    (desk.directory / "control.db").rename(desk.directory / "away.db")
+    (desk.directory / "control.db").mkdir()
+    assert [await desk.allowed(bounded, subject=who) for who in ("e", "f", "g")] == [False] * 3
+
+
+async def test_a_subject_that_is_refused_costs_nothing_else(desk: Desk) -> None:
+    bounded = _snapshot(grant(subjects_per_day=1, quota_total=3, rate_per_second=0.001, burst=3))
+    assert await desk.allowed(bounded, subject="a")
+    assert [await desk.allowed(bounded, subject=f"new-{n}") for n in range(9)] == [False] * 9
+    assert [await desk.allowed(bounded, subject="a") for _ in range(3)] == [True, True, False]

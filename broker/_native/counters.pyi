@@ -7,7 +7,7 @@ The memory is a power of two lines of 64 bytes, each a grant's, found by the key
            16 u64 day << 40 | calls left of the block  48 zero
            24 u64 calls left of the block for good
 
-Every word changes by compare-and-swap, so any process may die at any moment.
+Every word changes by compare-and-swap, so any process may die at any moment. It then loses a call that it was about to spend.
 
 What `spend` returns, by number: 0 spent, 1 the rate is used up, 2 the block of the day is, 3 the block for good is.
 """
@@ -19,27 +19,36 @@ from broker._native.policy import Image
 
 @final
 class Counters:
-    """Lines in a writable buffer."""
+    """Lines in a writable buffer, which nobody can resize or unmap before `close`."""
 
     def __init__(self, memory: Buffer) -> None:
-        """Raises:
-        ValueError: the buffer is not a power of two lines.
+        """Take hold of a buffer.
+
+        Raises:
+            ValueError: it is not a power of two lines, or does not begin on a multiple of 8.
+            BufferError: it is read-only or not in one piece.
         """
 
     def spend(self, image: Image, ref: int, now_ns: int, day: int) -> tuple[int, int]:
         """Take one call off every limit of a grant, or off none.
 
         `now_ns` is of a clock that never goes back while the memory lasts, `day` as `Image.day` counts. Returns a number of
-        the list above, and in how many nanoseconds the rate allows one more call, 0 where it does.
+        the list above, and in how many nanoseconds the rate allows one more call, 0 where it does. A rate that is used up for
+        an hour longer than it can be is of another clock, and counts as used up now.
 
         Raises:
             IndexError: `ref` is none of this image's terms.
             MemoryError: every line is taken.
-            ValueError: the counters are closed.
+            ValueError: the counters are closed, `now_ns` is not 0..2⁶²-1, or `day` not 0..2²⁴-1.
         """
+
+    def refund(self, image: Image, ref: int, day: int) -> None:
+        """Undo a `spend` that returned SPENT. Raises as `spend` does."""
 
     def deposit(self, image: Image, ref: int, day: int, amount: int, beyond: int) -> None:
         """Add a reserved block: of a day, or of the grant's whole life when `day` is 0. `beyond` is what is left to reserve.
+
+        What is left of another day is dropped, and so is what a day has above 2⁴⁰-1.
 
         Raises as `spend` does, and:
             ValueError: a number is 2⁴⁰ or more.
@@ -48,14 +57,19 @@ class Counters:
     def remaining(self, image: Image, ref: int, now_ns: int, day: int) -> tuple[int, int | None, int | None]:
         """Return how many calls are left of the burst, of the day and in all, as far as this machine knows; None: no limit."""
 
-    def restore(self, line: bytes) -> None:
-        """Write a line of other counters here, while nobody else uses these. Raises ValueError, MemoryError."""
+    def adopt(self, other: Counters, image: Image) -> None:
+        """Copy the lines of an image's grants out of other counters, while nobody uses either.
+
+        Raises:
+            MemoryError: every line is taken.
+            ValueError: either is closed.
+        """
 
     def lines(self) -> tuple[int, int]:
-        """Return how many lines are taken, and how many there are."""
+        """Return how many lines are taken, and how many there are. Raises ValueError: the counters are closed."""
 
     def close(self) -> None:
-        """Let go of the buffer."""
+        """Let go of the buffer. Raises BufferError while another thread is in `decide_and_spend`."""
 
 def decide_and_spend(
     image: Image, counters: Counters, questions: Questions, earliest_ms: int, latest_ms: int, now_ns: int, verdicts: bytearray
@@ -66,7 +80,8 @@ def decide_and_spend(
     limit is used up (20: every line is taken).
 
     Raises:
-        ValueError: `verdicts` is not as long as there are questions, or the counters are closed.
+        ValueError: `verdicts` is not as long as there are questions, the counters are closed, or a time is out of range, as it
+            also is where `latest_ms` lies before 1970.
     """
 
 @final

@@ -14,9 +14,9 @@ An image is little-endian, everything in it on multiples of 8:
             5 interface versions              11 documents of the catalogue, msgpack; native code does not read them
 
 Sections stand one behind the other, each to a multiple of 8. Tables of slots are open-addressed, a power of two, at most half
-full. Verdicts, by number, are how far the grant that comes
-nearest to covering a call gets: 0 no grant, 1 outside its hours, 2 for verdicts only, 3 needs an operator, 4 needs a device,
-5 allowed. What a call says of itself, added up: 1 it names an operator, 2 a device, 4 it asks for a verdict.
+full. Verdicts, by number, are how far the grant that comes nearest to covering a call gets: 0 no grant, 1 outside its hours,
+2 for verdicts only, 3 needs an operator, 4 needs a device, 5 allowed. What a call says of itself, added up: 1 it names an
+operator, 2 a device, 4 it asks for a verdict.
 """
 
 from collections.abc import Buffer, Sequence  # type: ignore[attr-defined]

@@ -45,17 +45,21 @@ def call(
     certificate_key_file: Annotated[
         Path | None, typer.Option(envvar="BROKER_CERTIFICATE_KEY_FILE", help="Its private key (PEM).")
     ] = None,
+    operator: Annotated[str, typer.Option(help="The person who causes the call.")] = "",
+    unit: Annotated[str, typer.Option(help="The unit that the person works for.")] = "",
+    device: Annotated[str, typer.Option(help="The terminal that it comes from.")] = "",
     max_age_s: Annotated[float | None, typer.Option(help="Greatest age accepted; 0 asks the provider now.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Deadline.")] = 5.0,
     json: Json = False,
 ) -> None:
     """Ask one question of one interface."""
+    context = {"matter": matter, "operator": operator, "unit": unit, "device": device}
     credentials = _credentials(ca_file, certificate_file, certificate_key_file)
     tokens = _tokens(consumer, key_file, key_id, audience, certificate_file)
     with Client(target, tokens, credentials=credentials) as client:
         try:
             answer = client.call(
-                interface, given(arguments), purpose=purpose, matter=matter, timeout_s=timeout_s, max_age_s=max_age_s
+                interface, given(arguments), purpose=purpose, timeout_s=timeout_s, max_age_s=max_age_s, **context
             )
         except CallFailed as failure:
             _print_failure(failure, json)

@@ -16,15 +16,21 @@ from broker.v1 import exchange_pb2 as pb
 from broker.v1 import exchange_pb2_grpc
 
 DEFAULT_TIMEOUT_S = 5.0
+_METADATA = {"unit": "operator-unit", "device": "device-id"}  # what of the context goes beside the message
 
 
 def _request(
     interface: str, arguments: Mapping[str, str], purpose: str, max_age_s: float | None, context: Mapping[str, Any]
 ) -> pb.CallRequest:
-    request = pb.CallRequest(interface=interface, arguments=arguments, purpose=purpose, **context)
+    fields = {name: text for name, text in context.items() if name not in _METADATA}
+    request = pb.CallRequest(interface=interface, arguments=arguments, purpose=purpose, **fields)
     if max_age_s is not None:
         request.max_age.FromTimedelta(dt.timedelta(seconds=max_age_s))
     return request
+
+
+def _metadata(context: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, context[name]) for name, key in _METADATA.items() if context.get(name))
 
 
 class Client:
@@ -46,13 +52,14 @@ class Client:
         max_age_s: float | None = None,
         **context: str,
     ) -> Answer:
-        """Ask one question; `context` may be matter, operator and case_id.
+        """Ask one question; `context` may be matter, operator, unit, device and case_id.
 
         Raises:
             CallFailed: one of its kinds.
         """
         try:
-            message = self.exchange.Call(_request(interface, arguments, purpose, max_age_s, context), timeout=timeout_s)
+            request = _request(interface, arguments, purpose, max_age_s, context)
+            message = self.exchange.Call(request, timeout=timeout_s, metadata=_metadata(context))
         except grpc.RpcError as error:
             raise decode(error) from None
         return from_message(message)
@@ -87,13 +94,14 @@ class AsyncClient:
         max_age_s: float | None = None,
         **context: str,
     ) -> Answer:
-        """Ask one question; `context` may be matter, operator and case_id.
+        """Ask one question; `context` may be matter, operator, unit, device and case_id.
 
         Raises:
             CallFailed: one of its kinds.
         """
         try:
-            message = await self.exchange.Call(_request(interface, arguments, purpose, max_age_s, context), timeout=timeout_s)
+            request = _request(interface, arguments, purpose, max_age_s, context)
+            message = await self.exchange.Call(request, timeout=timeout_s, metadata=_metadata(context))
         except grpc.RpcError as error:
             raise decode(error) from None
         return from_message(message)

@@ -95,6 +95,12 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
     quota_per_day: int  # 0: no limit, here and below
     quota_total: int
     subjects_per_day: int
+    counter: int  # key of its counters; equal for equal limits of the same grant
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """What a call is counted against."""
+        return self.counter, self.subjects_per_day
 
 
 class Remaining(msgspec.Struct, frozen=True, kw_only=True):

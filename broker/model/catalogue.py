@@ -22,7 +22,8 @@ HeaderText = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{0,128}\Z")]  # printa
 FileName = Annotated[str, msgspec.Meta(pattern=r"\A([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?\Z")]  # of no other directory
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
 # When in the week, in the broker's time zone: days, then a half-open span: "mon-fri 08:30-17:30", "daily 00:00-24:00".
-_DAY = "(mon|tue|wed|thu|fri|sat|sun)"
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = f"({'|'.join(DAYS)})"
 _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]"
 Hours = Annotated[str, msgspec.Meta(pattern=rf"\A(daily|{_DAY}(-{_DAY})?) {_CLOCK}-({_CLOCK}|24:00)\Z")]
 # What a certificate says of its holder (RFC 5280 §4.2.1.6): "uri:spiffe://city/tax-hall" or "dns:tax-hall.example.gov.cn".
@@ -281,13 +282,13 @@ class Grant(Value, frozen=True, kw_only=True):
     id: Identifier
     consumer: Identifier  # or a group
     interface: Identifier
-    purposes: Annotated[tuple[Code, ...], msgspec.Meta(min_length=1)]
-    fields: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1)]
+    purposes: Annotated[tuple[Code, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    fields: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1, max_length=1000)]
     valid_from: Moment
     valid_until: Moment
-    matters: tuple[Code, ...] = ()  # empty: any
-    caller_units: tuple[Code, ...] = ()  # units of the consumer that may ask; empty: any
-    hours: tuple[Hours, ...] = ()  # empty: always
+    matters: Annotated[tuple[Code, ...], msgspec.Meta(max_length=10_000)] = ()  # empty: any
+    caller_units: Annotated[tuple[Code, ...], msgspec.Meta(max_length=10_000)] = ()  # of the consumer; empty: any
+    hours: Annotated[tuple[Hours, ...], msgspec.Meta(max_length=100)] = ()  # empty: always
     operator_required: bool = False  # a call must name the person who causes it
     device_required: bool = False  # a call must name the terminal it comes from
     legal_basis: str = ""

@@ -16,11 +16,10 @@ import msgspec
 
 from broker._native.policy import Image
 from broker.model.call import Authority
-from broker.model.catalogue import Consumer, Disclosure, Grant, Group, Interface, Provider, Resource
+from broker.model.catalogue import DAYS, Consumer, Disclosure, Grant, Group, Interface, Provider, Resource
 
 CURRENT = 0  # the version number that means "the current one"
 VERDICT_ONLY, STALE_ALLOWED, OPERATOR_REQUIRED, DEVICE_REQUIRED = 1, 2, 4, 8  # flags of a term
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -114,6 +113,7 @@ def _authority(ref: int, term: Mapping[str, Any]) -> Authority:
         quota_per_day=term["quota_per_day"],
         quota_total=term["quota_total"],
         subjects_per_day=term["subjects_per_day"],
+        counter=term["counter"],
     )
 
 
@@ -149,7 +149,7 @@ def _grant(term: Mapping[str, Any]) -> Grant:
 def _span(begins: int, ends: int) -> str:
     day, minute = divmod(begins, 24 * 60)
     until = ends - day * 24 * 60
-    return f"{_DAYS[day]} {minute // 60:02}:{minute % 60:02}-{until // 60:02}:{until % 60:02}"
+    return f"{DAYS[day]} {minute // 60:02}:{minute % 60:02}-{until // 60:02}:{until % 60:02}"
 
 
 def definition_of(interface: Interface, provider: Provider) -> bytes:

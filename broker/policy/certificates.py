@@ -75,10 +75,12 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
         listed = self.revocations
         if not certificate.for_clients or (lists_needed and listed is None):
             return None
-        if listed is not None and certificate.serial in listed.serials:
-            return None
         ends_ms = min(certificate.ends_ms, self.ends_ms, listed.ends_ms if listed else certificate.ends_ms)
         return Span(certificate.begins_ms, ends_ms)
+
+    def revokes(self, certificate: Certificate) -> bool:
+        """Whether its list names the certificate."""
+        return self.revocations is not None and certificate.serial in self.revocations.serials
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,8 +91,12 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
 
     def span(self, certificate: Certificate) -> Span | None:
         """Return from when until when a certificate is good; costs a verification for each authority of the issuer's name."""
-        issuer = next((known for known in self.authorities if _issued(known.parsed, certificate.parsed)), None)
-        return issuer.span(certificate, lists_needed=self.lists_needed) if issuer else None
+        issuers = [known for known in self.authorities if _issued(known.parsed, certificate.parsed)]
+        if any(known.revokes(certificate) for known in issuers):
+            return None
+        # An authority that was renewed with its key stands there twice; the one that ends last decides.
+        spans = (known.span(certificate, lists_needed=self.lists_needed) for known in issuers)
+        return max((span for span in spans if span), key=lambda span: span.ends_ms, default=None)
 
     def without_revocations(self) -> list[str]:
         """Name the authorities whose certificates are refused for want of a list."""

@@ -18,15 +18,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from broker._native.policy import Image, holding_slots, pair_slots, symbol_slots
+from broker.errors import ConfigurationError
 from broker.model.catalogue import Catalogue, Grant, Interface
 from broker.model.snapshot import CURRENT, Snapshot, credentials_of, definition_of
 from broker.policy.directory import KINDS
 from broker.policy.hours import zone_offsets
 from broker.policy.image import Symbols, assemble, pack_term
-from broker.policy.store import Changes, encode
+from broker.policy.store import NONE, Changes, Revision, encode
 
 DEFAULT_TIME_ZONE = "Asia/Shanghai"
 _GRANTS = "grants"
+_SPARE_TEXTS = 10_000
 _GRANT = msgspec.msgpack.Decoder(Grant)
 _CREDENTIAL = struct.Struct("<16sII")
 _VERSION = struct.Struct("<II16s")
@@ -58,26 +60,46 @@ class Compiler:
         self._values: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS if kind != _GRANTS}
         self._documents: dict[str, bytes] = {}  # of grants
         self._held: dict[str, _Held] = {}
-        self.version = 0
+        self.revision = NONE
+        self._texts_at_first = 0
+
+    @property
+    def wasteful(self) -> bool:
+        """Whether most of the texts that it holds are of grants that have gone: beginning anew would be better."""
+        return len(self._symbols) > 2 * self._texts_at_first + _SPARE_TEXTS
 
     def update(self, changes: Changes) -> tuple[bytes, Snapshot]:
         """Take in what has changed; return the image that is now in force and the snapshot around it.
 
         Raises:
-            msgspec.ValidationError: a document is not one of this version of the software. Nothing may be asked of the
+            ConfigurationError: something in force is not of this version of the software. Nothing may be asked of the
                 compiler after that.
         """
-        with _without_garbage_collection():
-            return self._update(changes)
+        try:
+            with _without_garbage_collection():
+                return self._update(changes)
+        except (msgspec.MsgspecError, ValueError, KeyError, struct.error) as error:
+            raise ConfigurationError(
+                "control.url: holds values that this version refuses; apply the catalogue again"
+            ) from error
 
     def _update(self, changes: Changes) -> tuple[bytes, Snapshot]:
+        if changes.whole:
+            self._forget()
         stale = self._take_in(changes)
         versions = self._versions()
         for grant in stale & self._documents.keys():
             self._held[grant] = self._pack(self._documents[grant], versions)
-        self.version = changes.version
+        self.revision = changes.revision
+        self._texts_at_first = self._texts_at_first or len(self._symbols)
         image = self._image(versions)
         return image, Snapshot.of(Image(image), self._values)
+
+    def _forget(self) -> None:
+        for values in self._values.values():
+            values.clear()
+        self._documents.clear()
+        self._held.clear()
 
     def _take_in(self, changes: Changes) -> set[str]:
         """Replace values; return the grants that have to be packed anew."""
@@ -133,7 +155,7 @@ class Compiler:
         offsets = b"".join(itertools.starmap(_OFFSET.pack, zone_offsets(self._time_zone)))
         text = b"".join(texts)
         return assemble(
-            self.version,
+            self.revision.version,
             (
                 (text, len(text)),
                 (places.tobytes(), len(texts)),
@@ -241,7 +263,7 @@ def _places(texts: list[bytes]) -> Iterator[tuple[int, int]]:
 
 def compile_snapshot(catalogue: Catalogue, version: int, time_zone: str = DEFAULT_TIME_ZONE) -> Snapshot:
     """Compile a valid catalogue (see validate.py) from scratch."""
-    return Compiler(time_zone).update(Changes(version, encode(catalogue), ()))[1]
+    return Compiler(time_zone).update(Changes(Revision(version, ""), encode(catalogue)))[1]
 
 
 EMPTY = compile_snapshot(Catalogue(), 0)

@@ -33,51 +33,38 @@ class CounterFile:
             DirectoryUnusable: it cannot be made.
         """
         self._file = file
-        self._boot = (read_boot_id() if boot_id is None else boot_id).encode()
-        self._map(0)
+        boot = (read_boot_id() if boot_id is None else boot_id).encode()
+        self._header = _HEADER.pack(_MAGIC, _FORMAT, boot)
+        if not boot or not self._is_good():
+            self._make(MIN_LINES).replace(file)
+        self._mapping = _Mapping(file)
+
+    @property
+    def counters(self) -> Counters:
+        """The counters of now; `fit` may put others in their place."""
+        return self._mapping.counters
 
     def fit(self, image: Image) -> None:
         """Make room for every grant of an image, twice over; what was counted for those that have gone is dropped.
 
+        The new file is whole before it takes the place of the old one.
+
         Raises:
-            DirectoryUnusable: the larger file cannot be made.
+            DirectoryUnusable: the larger file cannot be made; the old one stays in use.
         """
         taken, lines = self.counters.lines()
-        wanted = (
-            {counter_of_term(image, ref) for ref in image.terms()} if 2 * taken > lines or 4 * image.grants > lines else None
-        )
-        if wanted is None:
+        if 2 * taken <= lines and 4 * image.grants <= lines:
             return
-        kept = [
-            line
-            for at in range(lines)
-            if (line := self._line(at))[:8] != bytes(8) and int.from_bytes(line[:8], "little") in wanted
-        ]
-        self.close()
-        self._make(4 * len(wanted))
-        self._map(4 * len(wanted))
-        for line in kept:
-            self.counters.restore(line)
+        made = self._make(4 * image.grants)
+        mapping = _Mapping(made)
+        mapping.counters.adopt(self.counters, image)
+        made.replace(self._file)
+        mapping, self._mapping = self._mapping, mapping
+        mapping.close()
 
     def close(self) -> None:
         """Let go of the mapping."""
-        self.counters.close()
-        self._lines.release()
-        self._mapped.close()
-
-    def _line(self, at: int) -> bytes:
-        return bytes(self._lines[at * LINE_BYTES : (at + 1) * LINE_BYTES])
-
-    def _map(self, lines: int) -> None:
-        try:
-            if not self._is_good():
-                self._make(lines)
-            with self._file.open("r+b") as opened:
-                self._mapped = mmap.mmap(opened.fileno(), 0)
-        except OSError as error:
-            raise DirectoryUnusable(f"{self._file}: cannot be made ({error.strerror})") from error
-        self._lines = memoryview(self._mapped)[_HEADER.size :]
-        self.counters = Counters(self._lines)
+        self._mapping.close()
 
     def _is_good(self) -> bool:
         """Of this boot, and whole: a power cut may have left anything."""
@@ -87,20 +74,37 @@ class CounterFile:
                 lines, rest = divmod(os.fstat(opened.fileno()).st_size - _HEADER.size, LINE_BYTES)
         except OSError:
             return False
-        sound = len(header) == _HEADER.size and not rest and lines >= MIN_LINES and lines & (lines - 1) == 0
-        return bool(self._boot) and sound and header == _HEADER.pack(_MAGIC, _FORMAT, self._boot)
+        return header == self._header and not rest and lines >= MIN_LINES and lines & (lines - 1) == 0
 
-    def _make(self, lines: int) -> None:
-        size = max(MIN_LINES, 1 << (lines - 1).bit_length() if lines else 0)
+    def _make(self, lines: int) -> Path:
+        """Make an empty file beside the one in use. Its room is reserved: a full disk is an error here, not a signal later."""
+        size = _HEADER.size + LINE_BYTES * max(MIN_LINES, 1 << (lines - 1).bit_length())
         made = self._file.with_name(f"{self._file.name}.new")
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(_HEADER.pack(_MAGIC, _FORMAT, self._boot))
-            out.truncate(_HEADER.size + size * LINE_BYTES)
-        made.replace(self._file)
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(self._header)
+                out.flush()
+                os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            raise DirectoryUnusable(f"{made}: cannot be made ({error.strerror})") from error
+        return made
 
 
-def counter_of_term(image: Image, ref: int) -> int:
-    """Return the key of a term's counters."""
-    return int(image.term(ref)["counter"])
+class _Mapping:
+    """A mapped file and the counters in it."""
+
+    def __init__(self, file: Path) -> None:
+        try:
+            with file.open("r+b") as opened:
+                self._mapped = mmap.mmap(opened.fileno(), 0)
+        except OSError as error:
+            raise DirectoryUnusable(f"{file}: cannot be mapped ({error.strerror})") from error
+        self._lines = memoryview(self._mapped)[_HEADER.size :]
+        self.counters = Counters(self._lines)
+
+    def close(self) -> None:
+        self.counters.close()
+        self._lines.release()
+        self._mapped.close()

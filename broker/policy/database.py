@@ -34,7 +34,14 @@ _WRITE: Mapping[str, str] = {
 _UPDATE: Mapping[str, str] = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SET LOCAL lock_timeout = '5s'"}
 _CONNECT: Mapping[str, dict[str, Any]] = {
     "sqlite": {"isolation_level": None},  # so that it begins nothing of itself; waits 5 s for a lock
-    "postgresql": {"connect_timeout": 5},
+    "postgresql": {  # a server that has gone silent is noticed within seconds, not within TCP's quarter of an hour
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 10_000,
+        "options": "-c statement_timeout=60000",
+    },
 }
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
 

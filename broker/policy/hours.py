@@ -7,7 +7,8 @@ import zoneinfo
 from collections.abc import Iterator
 from functools import lru_cache
 
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+from broker.model.catalogue import DAYS
+
 _DAY_MINUTES = 24 * 60
 _FIRST, _LAST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
 _BEFORE_ALL_MS = -(1 << 62)
@@ -26,7 +27,7 @@ def _days(text: str) -> Iterator[int]:
         yield from range(7)
         return
     first, _, last = text.partition("-")
-    day, until = _DAYS.index(first), _DAYS.index(last or first)
+    day, until = DAYS.index(first), DAYS.index(last or first)
     yield day
     while day != until:
         day = (day + 1) % 7

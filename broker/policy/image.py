@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.model.catalogue import Disclosure, Grant, Interface
-from broker.model.snapshot import mask_of
+from broker.model.snapshot import DEVICE_REQUIRED, OPERATOR_REQUIRED, STALE_ALLOWED, VERDICT_ONLY, mask_of
 from broker.policy.hours import spans_of
 
 MAGIC, FORMAT = b"SDBPOLCY", 1
@@ -21,7 +21,6 @@ _HEADER = struct.Struct("<8sIIQQ")
 _PLACE = struct.Struct("<QQ")
 _TERM = struct.Struct("<qqQQQQQQd16siIIIIIIIHHHHHHI")
 _MOST = 0xFFFF  # of what a record counts with 16 bits
-VERDICT_ONLY, STALE_ALLOWED, OPERATOR_REQUIRED, DEVICE_REQUIRED = 1, 2, 4, 8
 
 
 class Fields(NamedTuple):
@@ -61,6 +60,9 @@ class Symbols:
             answered = tuple(sorted(interface.answer.keys() & granted))
             found = self._fields[place] = Fields(mask_of(answered), self.numbers(answered))
         return found
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
     def forget_fields(self) -> None:
         """Interfaces have changed."""

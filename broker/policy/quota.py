@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from broker.policy.database import Database
 from broker.policy.tables import quota_subject, quota_use
 
-TOTAL = "total"  # the period that never ends
+# Periods: the number of a day, five digits from 1997 to 2243; "s" and a day for how many subjects it has; and what never ends.
+TOTAL = "total"
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -54,10 +55,18 @@ class Quotas:
             _set(connection, grant, period, used + 1)
         return True
 
-    def forget_subjects(self, before_day: str) -> int:
-        """Remove the subjects of days that are over; returns how many. Days are numbers of equal length."""
+    def subjects(self, grant: str, day: str) -> set[bytes]:
+        """Return every subject that was counted on a day."""
+        held = select(quota_subject.c.subject).where(quota_subject.c.grant_id == grant, quota_subject.c.day == day)
+        with self._database.reading() as connection:
+            return {bytes(subject) for subject in connection.execute(held).scalars()}
+
+    def forget(self, before_day: int) -> int:
+        """Remove what was counted of days that are over; returns the number of subjects that were."""
+        over = [quota_use.c.period < str(before_day), quota_use.c.period.between("s", f"s{before_day - 1}")]
         with self._database.updating() as connection:
-            return connection.execute(delete(quota_subject).where(quota_subject.c.day < before_day)).rowcount
+            connection.execute(delete(quota_use).where(quota_use.c.period != TOTAL, or_(*over)))
+            return connection.execute(delete(quota_subject).where(quota_subject.c.day < str(before_day))).rowcount
 
 
 def _locked(connection: Connection, grant: str, period: str) -> int:

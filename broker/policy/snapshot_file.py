@@ -65,9 +65,9 @@ def open_snapshot(file: Path) -> Snapshot:
     try:
         documents: dict[str, list[Any]] = msgspec.msgpack.decode(image.documents())
         values = {kind: dict(_decoded(kind, found)) for kind, found in documents.items()}
-    except (msgspec.MsgspecError, KeyError) as error:
+        return Snapshot.of(image, values)
+    except (msgspec.MsgspecError, KeyError, AttributeError, TypeError) as error:
         raise SnapshotRefused(f"{file}: is of another version of this software") from error
-    return Snapshot.of(image, values)
 
 
 def _decoded(kind: str, documents: list[Any]) -> Iterator[tuple[str, Any]]:

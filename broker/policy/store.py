@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Integer, Table, and_, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Integer, Table, and_, bindparam, delete, insert, select, update
 
 from broker.config import Config
 from broker.errors import ConfigurationError
@@ -45,12 +45,23 @@ class Difference(msgspec.Struct, frozen=True):
         return not any(self.count(part) for part in ("added", "changed", "removed"))
 
 
+class Revision(NamedTuple):
+    """One revision. A database that was restored may have another one of the same number, made at another time."""
+
+    version: int
+    made_at: str
+
+
+NONE = Revision(0, "")
+
+
 class Changes(msgspec.Struct, frozen=True):
     """What has come into force and gone out of it since some revision, as msgpack documents."""
 
-    version: int
+    revision: Revision
     written: Documents
-    removed: tuple[Place, ...]
+    removed: tuple[Place, ...] = ()
+    whole: bool = True  # whether it is all that is in force
 
 
 class ControlPlane:
@@ -63,8 +74,12 @@ class ControlPlane:
 
     def version(self) -> int:
         """Number of the newest revision; 0 before the first."""
+        return self.newest().version
+
+    def newest(self) -> Revision:
+        """Return the newest revision; NONE before the first."""
         with self.database.reading() as connection:
-            return _version(connection)
+            return _newest(connection)
 
     def read(self) -> tuple[int, Catalogue]:
         """Return the newest revision's number and all that is in force, both of the same moment.
@@ -76,17 +91,17 @@ class ControlPlane:
             version, held = _version(connection), _documents(connection)
         return version, decode(held)
 
-    def changes(self, since: int) -> Changes:
-        """Return what the revisions after `since` changed; with 0, everything that is in force."""
+    def changes(self, since: Revision = NONE) -> Changes:
+        """Return what has changed after a revision; all that is in force if the database does not have that one."""
         with self.database.reading() as connection:
-            version = _version(connection)
-            written = select(entry.c.kind, entry.c.key, entry.c.document)
-            removed = select(removal.c.kind, removal.c.key).where(removal.c.version > since)
-            if since:
-                written = written.where(entry.c.version > since)
+            newest = _newest(connection)
+            if since == NONE or _newest(connection, since.version) != since:
+                return Changes(newest, _documents(connection))
+            written = select(entry.c.kind, entry.c.key, entry.c.document).where(entry.c.version > since.version)
+            removed = select(removal.c.kind, removal.c.key).where(removal.c.version > since.version)
             rows = {(kind, key): bytes(document) for kind, key, document in connection.execute(written)}
-            gone = tuple((kind, key) for kind, key in connection.execute(removed)) if since else ()
-        return Changes(version, rows, gone)
+            gone = tuple((kind, key) for kind, key in connection.execute(removed))
+        return Changes(newest, rows, gone, whole=False)
 
     def difference(self, catalogue: Catalogue) -> Difference:
         """Tell what applying a catalogue would change.
@@ -201,7 +216,13 @@ def _now() -> dt.datetime:
 
 
 def _version(connection: Connection) -> int:
-    return int(connection.execute(select(func.coalesce(func.max(revision.c.version), 0))).scalar_one())
+    return _newest(connection).version
+
+
+def _newest(connection: Connection, most: int = 2**31 - 1) -> Revision:
+    newest = select(revision.c.version, revision.c.applied_at).where(revision.c.version <= most)
+    row = connection.execute(newest.order_by(revision.c.version.desc()).limit(1)).first()
+    return Revision(row[0], str(row[1])) if row else NONE
 
 
 def _documents(connection: Connection, origin: str | None = None) -> Documents:

@@ -6,6 +6,7 @@ in here: what is hashed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -22,16 +23,19 @@ def open_key(file: Path) -> bytes:
         DirectoryUnusable: it cannot be made.
         SecretMissing: it cannot be read, or does not hold 32 bytes.
     """
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
+    if file.exists():
         return _read(file)
+    made = file.with_name(f"{file.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(secrets.token_bytes(KEY_BYTES))
+        with contextlib.suppress(FileExistsError):  # whole or not at all, and whoever is first
+            os.link(made, file)
+        made.unlink()
     except OSError as error:
         raise DirectoryUnusable(f"policy.subject_key_file: {file} cannot be made ({error.strerror})") from error
-    with os.fdopen(descriptor, "wb") as out:
-        key = secrets.token_bytes(KEY_BYTES)
-        out.write(key)
-    return key
+    return _read(file)
 
 
 def _read(file: Path) -> bytes:

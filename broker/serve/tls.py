@@ -70,7 +70,7 @@ class Material:
         self.chain, self.key = _read("certificate_file", files.certificate), _read("key_file", files.key)
         self.ends = _check_fit(self.chain, self.key)
         self.authorities = _read("client_ca_file", files.client_ca) if files.client_ca else b""
-        if self.authorities:
+        if files.client_ca:
             _check_authorities(self.authorities)
 
 
@@ -116,8 +116,8 @@ class Tls:
     async def _follow(self) -> None:
         seen = await asyncio.to_thread(self._files.look)
         if seen != self._seen:
-            self._seen = seen
             self._take(*await asyncio.to_thread(_read_again, self._files, self._material))
+            self._seen = seen
 
     def _take(self, material: Material, trust: Trust) -> None:
         self._material, self._identifier.trust = material, trust

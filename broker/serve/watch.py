@@ -8,11 +8,12 @@ from the file that the last one left.
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
 
-from broker.errors import DirectoryUnusable, RevisionWentBack, SnapshotRefused
+from broker.errors import DirectoryUnusable, RevisionWentBack, SnapshotRefused, StartupError
 from broker.exchange import Exchange
 from broker.model.snapshot import Snapshot
 from broker.policy import snapshot_file
@@ -33,6 +34,7 @@ class SnapshotWatch:
         self._time_zone = exchange.config.policy.time_zone
         self._compiler = Compiler(self._time_zone)
         self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watch")  # of its own: a revocation waits for nobody
 
     async def start(self) -> None:
         """Put a first snapshot in force: what the control plane holds, else what the last core left.
@@ -43,7 +45,7 @@ class SnapshotWatch:
         left = await asyncio.to_thread(self._left_behind)
         try:
             await self._renew(left.version if left else 0)
-        except (DirectoryUnusable, RevisionWentBack) as error:
+        except StartupError as error:
             if left is None:
                 raise
             metrics.snapshot_failures.inc()
@@ -56,12 +58,12 @@ class SnapshotWatch:
             await asyncio.sleep(self._exchange.config.control.poll_ms / 1000)
             try:
                 await self.reload()
-            except RevisionWentBack as error:
+            except StartupError as error:
                 metrics.snapshot_failures.inc()
-                log.warning("an older control plane; the last snapshot stays in force", why=str(error))
+                log.warning("the control plane cannot be followed; the last snapshot stays in force", why=str(error))
             except Exception as error:
                 metrics.snapshot_failures.inc()
-                log.warning("control plane cannot be read; the last snapshot stays in force", error=type(error).__name__)
+                log.error("the control plane could not be looked at", error=type(error).__name__)
 
     async def reload(self) -> int:
         """Bring the snapshot up to date; returns its version."""
@@ -70,7 +72,7 @@ class SnapshotWatch:
 
     async def _renew(self, least: int) -> None:
         async with self._turn:
-            snapshot = await asyncio.to_thread(self._newer, least)
+            snapshot = await asyncio.get_running_loop().run_in_executor(self._thread, self._newer, least)
             if snapshot is not None:
                 self._put_in_force(snapshot)
 
@@ -94,13 +96,14 @@ class SnapshotWatch:
         Raises:
             RevisionWentBack: the control plane is older than what is or was in force.
         """
-        version = self._control.version()
-        if version < least:
-            raise RevisionWentBack(version, least, str(self._file))
-        if version <= self._compiler.version:
+        newest = self._control.newest()
+        if newest.version < least:
+            raise RevisionWentBack(newest.version, least, str(self._file))
+        if newest == self._compiler.revision:
             return None
-        compiler, self._compiler = self._compiler, Compiler(self._time_zone)  # whatever fails half-way is begun anew
-        image, snapshot = compiler.update(self._control.changes(compiler.version))
+        compiler = Compiler(self._time_zone) if self._compiler.wasteful else self._compiler
+        self._compiler = Compiler(self._time_zone)  # whatever fails half-way is begun anew
+        image, snapshot = compiler.update(self._control.changes(compiler.revision))
         self._compiler = compiler
         self._write(image)
         return snapshot
@@ -114,7 +117,11 @@ class SnapshotWatch:
             log.error("the snapshot cannot be left for other processes", why=str(error))
 
     def _swap(self, snapshot: Snapshot) -> None:
-        self._exchange.limits.fit(snapshot)
+        try:
+            self._exchange.limits.fit(snapshot)
+        except DirectoryUnusable as error:  # a revocation does not wait for room on the disk
+            metrics.snapshot_failures.inc()
+            log.error("there is no room for the counters of all grants", why=str(error))
         self._exchange.snapshot = snapshot
         self._exchange.providers.retire_except(snapshot.providers)
         metrics.snapshot_version.set(snapshot.version)

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 
 from broker import exchange
-from broker.errors import BrokerError, InvalidRequest, Violation
+from broker.errors import BrokerError, InvalidRequest, Unauthenticated, Violation
 from broker.model.body import wire
 from broker.model.call import Answer, Encoding, Request, Source
 from broker.services import caller
@@ -31,12 +31,13 @@ class ExchangeService:
 
     async def Call(self, message: pb.CallRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Answer one question; see `broker/exchange.py`."""
-        context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
         try:
             request = _request(message, context)
             answer = await exchange.call(self._broker, request, caller.peer(context), context.time_remaining())
         except BrokerError as error:
             self._count_failure(message, error)
+            if not isinstance(error, Unauthenticated):
+                context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
             raise
         _count(answer)
         context.set_trailing_metadata(_trailing(answer))

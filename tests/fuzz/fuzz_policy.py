@@ -1,7 +1,7 @@
 """Changes good policy images and seals them again. Invariant: an image is refused, or every look-up in it ends.
 
-Run as `python tests/fuzz/fuzz_policy.py --seconds 60 [--seed 1]`, best against a build with `BROKER_SANITIZE=1`. Where atheris is
-installed it draws the inputs and its own options apply instead (`-max_total_time=60 corpus/`).
+Run as `python tests/fuzz/fuzz_policy.py --seconds 60 [--seed 1]`, best against a build with `BROKER_SANITIZE=1`. Where atheris
+is installed it draws the inputs and its own options apply instead (`-max_total_time=60 corpus/`).
 """
 
 from __future__ import annotations
