@@ -76,12 +76,18 @@ async def test_what_comes_later_says_so(public: grpc.aio.Channel, admin: grpc.ai
     path = f"/{method.containing_service.full_name}/{method.name}"
     request = message_factory.GetMessageClass(method.input_type)().SerializeToString()
     asks, answers = ("stream" if flag else "unary" for flag in (method.client_streaming, method.server_streaming))
-    call = getattr(channel, f"{asks}_{answers}")(path)(iter([request]) if method.client_streaming else request)
+    call = getattr(channel, f"{asks}_{answers}")(path)(_silence() if method.client_streaming else request)
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
         await call.read() if method.server_streaming else await call
     failure = decode(refusal.value)
     assert (failure.code.name, failure.reason, failure.origin) == ("UNIMPLEMENTED", "METHOD_NOT_AVAILABLE", "BROKER")
     assert failure.metadata["method"] == method.full_name
+
+
+async def _silence() -> AsyncIterator[bytes]:
+    """A stream on which nothing is sent: gRPC's client fails of itself when it writes to a call that has just ended."""
+    await asyncio.Event().wait()
+    yield b""
 
 
 async def test_operators_methods_are_not_on_the_public_port(public: grpc.aio.Channel) -> None:

@@ -13,7 +13,7 @@ import bisect
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from broker.errors import InvalidRequest, Violation
 
@@ -25,11 +25,26 @@ _DIGEST_BYTES = 8
 T = TypeVar("T")
 
 
-class Entry(NamedTuple, Generic[T]):
-    """One thing that can be listed."""
+class Listed(Protocol):
+    """What can be listed."""
 
-    key: str  # its place in the list
-    text: str  # what words are looked for in, folded
+    @property
+    def key(self) -> str:
+        """Its place in the list."""
+
+    @property
+    def text(self) -> str:
+        """What words are looked for in, folded."""
+
+
+L = TypeVar("L", bound=Listed)
+
+
+class Entry(NamedTuple, Generic[T]):
+    """One thing to be listed, with its place and its text."""
+
+    key: str
+    text: str
     value: T
 
 
@@ -42,10 +57,10 @@ class Wanted(NamedTuple):
     scope: tuple[str, ...] = ()  # whatever else decides what is listed: of what kind, for whom, which level
 
 
-class Page(NamedTuple, Generic[T]):
+class Page(NamedTuple, Generic[L]):
     """The entries of a page, of how many, and by what a token for the next is bound."""
 
-    entries: Sequence[Entry[T]]
+    entries: Sequence[L]
     left: int  # entries from the page's first on, to the end of the list
     total: int
     scope: tuple[str, ...]
@@ -60,7 +75,7 @@ def fold(*texts: str) -> str:
     return unicodedata.normalize("NFKC", "\n".join(texts)).casefold()
 
 
-def page(entries: Sequence[Entry[T]], wanted: Wanted) -> Page[T]:
+def page(entries: Sequence[L], wanted: Wanted) -> Page[L]:
     """Return a page of entries that are in order of their keys.
 
     Raises:
@@ -78,7 +93,7 @@ def page(entries: Sequence[Entry[T]], wanted: Wanted) -> Page[T]:
     return Page(found[begin : begin + size], len(found) - begin, len(found), scope)
 
 
-def _key(entry: Entry[T]) -> str:
+def _key(entry: Listed) -> str:
     return entry.key
 
 

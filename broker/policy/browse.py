@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, or_
+from sqlalchemy import ColumnElement, Connection, and_, or_
 
+from broker.errors import InvalidRequest, Violation
 from broker.policy import lives
 from broker.policy.database import Database
 from broker.policy.lives import Life, State
 from broker.policy.standing import Standing, sees
 from broker.policy.tables import grant_life
 from broker.policy.workflow import EXPIRES, Story
-
-_BATCH = 500
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,31 +39,19 @@ def read(database: Database, grant_id: str, standing: Standing) -> Story | None:
 def page(
     database: Database, wanted: Selection, standing: Standing, after: str, size: int, now: dt.datetime
 ) -> tuple[list[Story], bool]:
-    """Return the grants that follow on an id, as many as asked for, and whether there are more."""
+    """Return the grants that follow on an id, as many as asked for, and whether there are more.
+
+    Raises:
+        InvalidRequest: names what is to be narrowed by and could not be an identifier.
+    """
+    named = {"consumer": wanted.consumer, "interface": wanted.interface, "after": after}
+    wrong = [Violation(name, "must be an identifier") for name, text in named.items() if text and not lives.could_be(text)]
+    if wrong:
+        raise InvalidRequest(*wrong)
+    rows = lives.lives().where(*_conditions(wanted, standing, now), grant_life.c.id > after)
     with database.reading() as connection:
-        found: list[Life] = []
-        for life in _matching(connection, wanted, standing, after, now):
-            if len(found) == size:
-                return _told(connection, found), True
-            found.append(life)
-        return _told(connection, found), False
-
-
-def _matching(connection: Connection, wanted: Selection, standing: Standing, after: str, now: dt.datetime) -> Iterator[Life]:
-    """Yield lives batch by batch: what is over is told as expired, which only its terms can say."""
-    while True:
-        rows = lives.lives().where(*_conditions(wanted, standing, now), grant_life.c.id > after)
-        batch = connection.execute(rows.order_by(grant_life.c.id).limit(_BATCH)).all()
-        yield from (lives.life(row) for row in batch if not wanted.states or _shown(row, now) in wanted.states)
-        if len(batch) < _BATCH:
-            return
-        after = batch[-1].id
-
-
-def _shown(row: Row[Any], now: dt.datetime) -> State:
-    """As `workflow.shown`, without reading the rest of the terms."""
-    state = State(row.state)
-    return State.EXPIRED if state in EXPIRES and lives.end_of(row.terms) <= now else state
+        found = [lives.life(row) for row in connection.execute(rows.order_by(grant_life.c.id).limit(size + 1))]
+        return _told(connection, found[:size]), len(found) > size
 
 
 def _conditions(wanted: Selection, standing: Standing, now: dt.datetime) -> Iterator[ColumnElement[bool]]:
@@ -77,11 +63,19 @@ def _conditions(wanted: Selection, standing: Standing, now: dt.datetime) -> Iter
     if wanted.interface:
         yield life.interface == wanted.interface
     if wanted.states:
-        over = EXPIRES if State.EXPIRED in wanted.states else frozenset()
-        yield life.state.in_(sorted(wanted.states | over))
+        yield _shown_as(wanted.states, now)
     if wanted.overdue:
-        yield life.state == State.REQUESTED.value
+        yield _shown_as(frozenset({State.REQUESTED}), now)
         yield life.decide_by <= now
+
+
+def _shown_as(states: frozenset[State], now: dt.datetime) -> ColumnElement[bool]:
+    """As `workflow.shown`: what is over is told as expired, written down or not."""
+    life = grant_life.c
+    within = and_(life.state.in_(sorted(states & EXPIRES)), life.valid_until > now)
+    over = and_(life.state.in_(sorted(EXPIRES)), life.valid_until <= now)
+    ways = [life.state.in_(sorted(states - EXPIRES)), within, *([over] if State.EXPIRED in states else [])]
+    return or_(*ways)
 
 
 def _told(connection: Connection, found: list[Life]) -> list[Story]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, DateTime, Row, Select, String, bindparam, func, insert, literal, select, update
 
-from broker.model.catalogue import Grant, Moment
+from broker.model.catalogue import Grant, Identifier, Moment
 from broker.policy import bulk
 from broker.policy.tables import grant_life, grant_transition
 
@@ -62,6 +62,7 @@ class Known(NamedTuple):
 
     origin: str
     state: State
+    consumer: str
     interface: str
     provider: str
     document: bytes
@@ -89,13 +90,25 @@ class _Ending(msgspec.Struct):
 
 
 _ENDING = msgspec.msgpack.Decoder(_Ending)
+_OF_LIFE = tuple(grant_life.c[name] for name in Life.__struct_fields__)
+# The last days that there are cannot be told in every time zone, and a database may tell times in its own.
+_FIRST_END, _LAST_END = dt.datetime(2, 1, 1, tzinfo=dt.UTC), dt.datetime(9999, 1, 1, tzinfo=dt.UTC)
 
 # --- reading ------------------------------------------------------------------------------------------------------------
 
 
+def could_be(grant_id: str) -> bool:
+    """Whether a text could be an identifier. What could not is asked of no database: some refuse it, as no text at all."""
+    try:
+        msgspec.convert(grant_id, Identifier)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
 def lives() -> Select[Any]:
     """Begin a query for lives, to be narrowed by the caller and read by `life`."""
-    return select(grant_life)
+    return select(*_OF_LIFE)
 
 
 def life(row: Row[Any]) -> Life:
@@ -115,6 +128,8 @@ def life(row: Row[Any]) -> Life:
 
 def read(connection: Connection, grant_id: str) -> Life | None:
     """Return one life; None if there is no such grant."""
+    if not could_be(grant_id):
+        return None
     row = connection.execute(lives().where(grant_life.c.id == grant_id)).one_or_none()
     return life(row) if row else None
 
@@ -125,16 +140,22 @@ def read_all(connection: Connection, ids: Sequence[str]) -> list[Life]:
     return [life(row) for row in connection.execute(rows)]
 
 
-def documents(connection: Connection, states: Iterable[State]) -> Iterator[tuple[str, bytes]]:
-    """Yield id and terms of every grant in some states; not decoded, for there may be many."""
-    rows = select(grant_life.c.id, grant_life.c.terms).where(grant_life.c.state.in_([state.value for state in states]))
-    for key, document in connection.execution_options(yield_per=1000).execute(rows):
-        yield key, bytes(document)
+def over(connection: Connection, states: Iterable[State], now: dt.datetime) -> list[str]:
+    """Return the ids of grants in some states whose time has passed."""
+    ended = grant_life.c.state.in_([state.value for state in states]), grant_life.c.valid_until <= now
+    return list(connection.execute(select(grant_life.c.id).where(*ended)).scalars())
 
 
-def end_of(document: bytes) -> dt.datetime:
-    """Return when a grant ends, passing over the rest of its terms."""
-    return _ENDING.decode(document).valid_until
+def waiting(connection: Connection, consumer: str, now: dt.datetime) -> int:
+    """Count a consumer's requests that nobody has decided."""
+    its = grant_life.c.consumer == consumer, grant_life.c.state == State.REQUESTED.value, grant_life.c.valid_until > now
+    return int(connection.execute(select(func.count()).select_from(grant_life).where(*its)).scalar_one())
+
+
+def length(connection: Connection, grant_id: str) -> int:
+    """Count the steps of a grant."""
+    its = select(func.count()).select_from(grant_transition).where(grant_transition.c.id == grant_id)
+    return int(connection.execute(its).scalar_one())
 
 
 def made_by(connection: Connection, request_id: str) -> Life | None:
@@ -145,10 +166,10 @@ def made_by(connection: Connection, request_id: str) -> Life | None:
 
 def known(connection: Connection) -> dict[str, Known]:
     """Return what is known of every grant, by id."""
-    columns = (grant_life.c[name] for name in ("id", "origin", "state", "interface", "provider", "terms"))
+    columns = (grant_life.c[name] for name in ("id", "origin", "state", "consumer", "interface", "provider", "terms"))
     return {
-        key: Known(origin, State(state), interface, provider, bytes(document))
-        for key, origin, state, interface, provider, document in connection.execute(select(*columns))
+        key: Known(origin, State(state), consumer, interface, provider, bytes(document))
+        for key, origin, state, consumer, interface, provider, document in connection.execute(select(*columns))
     }
 
 
@@ -172,7 +193,7 @@ def _utc(moment: dt.datetime) -> dt.datetime:
 
 def begin(connection: Connection, begun: Iterable[tuple[Life, bytes]], request_id: str | None = None) -> None:
     """Write lives that are new, with the documents of their terms. Their first steps are recorded after."""
-    rows = (_row(life) | {"terms": document, "request_id": request_id} for life, document in begun)
+    rows = (_row(life, document) | {"request_id": request_id} for life, document in begun)
     bulk.execute(connection, insert(grant_life), rows)
 
 
@@ -184,8 +205,7 @@ def record_first(connection: Connection, by: By, reason: str) -> None:
 def record(connection: Connection, steps: Iterable[Step], by: By) -> None:
     """Write down steps, each of another grant, and bring the lives to where they lead."""
     found = list(steps)
-    after = ({"of": s.id, "to_state": s.state.value, "to_origin": s.origin, "to_terms": s.document} for s in found)
-    bulk.execute(connection, _BRING, after)
+    bulk.execute(connection, _BRING, (_after(step) for step in found))
     bulk.execute(
         connection,
         _NEXT,
@@ -198,15 +218,32 @@ def move(connection: Connection, providers: Iterable[tuple[str, str]]) -> None:
     bulk.execute(connection, _MOVE, ({"of": key, "to": provider} for key, provider in providers))
 
 
-def _row(life: Life) -> dict[str, Any]:
-    return {name: getattr(life, name) for name in life.__struct_fields__} | {"state": life.state.value}
+def _row(life: Life, document: bytes) -> dict[str, Any]:
+    values = {name: getattr(life, name) for name in life.__struct_fields__}
+    return values | {"state": life.state.value, "terms": document, "valid_until": _end(document)}
+
+
+def _after(step: Step) -> dict[str, Any]:
+    values = {"of": step.id, "to_state": step.state.value, "to_origin": step.origin}
+    return values | {"to_terms": step.document, "to_end": _end(step.document)}
+
+
+def _end(document: bytes) -> dt.datetime:
+    """Return when a grant ends, passing over the rest of its terms."""
+    end = _ENDING.decode(document).valid_until
+    return min(max(end, _FIRST_END), _LAST_END).astimezone(dt.UTC)
 
 
 _THIS = grant_life.c.id == bindparam("of")
 _BRING = (
     update(grant_life)
     .where(_THIS)
-    .values(state=bindparam("to_state"), origin=bindparam("to_origin"), terms=bindparam("to_terms"))
+    .values(
+        state=bindparam("to_state"),
+        origin=bindparam("to_origin"),
+        terms=bindparam("to_terms"),
+        valid_until=bindparam("to_end"),
+    )
 )
 _MOVE = update(grant_life).where(_THIS).values(provider=bindparam("to"))
 _SAID = (

@@ -11,6 +11,7 @@ import msgspec
 from broker.errors import NotAllowed, NotFound
 from broker.model.catalogue import Consumer
 from broker.model.snapshot import Snapshot
+from broker.policy import wording
 from broker.policy.lives import Life, State
 from broker.policy.workflow import Verb
 
@@ -24,7 +25,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False  # whoever runs the broker: everything
 
 
-OPERATOR = Standing(name="operator", operator=True)
+OPERATOR = Standing(name=wording.OPERATOR, operator=True)
 
 
 def of_consumer(consumer: Consumer, snapshot: Snapshot) -> Standing:
@@ -62,6 +63,8 @@ def check(standing: Standing, verb: Verb, life: Life) -> None:
         _check_revoke(standing, life, approver)
     elif not approver:
         raise NotAllowed(f"only an approver of the provider may {verb} a grant")
+    elif verb is Verb.APPROVE and life.consumer in standing.holders and not standing.operator:
+        raise NotAllowed("an approver may not approve a grant of its own, or of a group that it is in; another one may")
 
 
 def _check_revoke(standing: Standing, life: Life, approver: bool) -> None:

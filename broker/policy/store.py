@@ -34,6 +34,9 @@ class Difference(msgspec.Struct, frozen=True):
     changed: dict[str, tuple[str, ...]]
     removed: dict[str, tuple[str, ...]]
     withheld: tuple[str, ...] = ()  # grants that are declared and stay out of force: paused, revoked or expired
+    paused: tuple[str, ...] = ()  # paused grants that are declared otherwise, or no more, or again
+    moved: tuple[str, ...] = ()  # grants that come under the provider that their interface has now
+    ended: tuple[str, ...] = ()  # requested grants that are revoked, for the catalogue loses what they are about
 
     def count(self, part: str) -> int:
         """Number of values added, changed or removed."""
@@ -42,7 +45,12 @@ class Difference(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not any(self.count(part) for part in ("added", "changed", "removed"))
+        return not (self.concerns_force or self.paused or self.moved)
+
+    @property
+    def concerns_force(self) -> bool:
+        """Whether what is in force changes."""
+        return bool(self.ended) or any(self.count(part) for part in ("added", "changed", "removed"))
 
 
 class Revision(NamedTuple):
@@ -107,7 +115,7 @@ class ControlPlane:
         """Tell what applying a catalogue would change.
 
         Raises:
-            CatalogueRefused: a declared grant has the id of a requested one.
+            CatalogueRefused: a declared grant has an id that stands for another one.
         """
         with self.database.reading() as connection:
             return _decide(connection, catalogue, encode(catalogue), _now())[0]
@@ -118,13 +126,13 @@ class ControlPlane:
         Returns the revision in force and what changed.
 
         Raises:
-            CatalogueRefused: a declared grant has the id of a requested one.
+            CatalogueRefused: a declared grant has an id that stands for another one.
         """
         wanted, now = encode(catalogue), _now()
         with self.database.writing() as connection:
             difference, plan = _decide(connection, catalogue, wanted, now)
             declared.write(connection, plan, By(actor, now))
-            if not difference.empty:
+            if difference.concerns_force:
                 _write(connection, wanted, difference)
             return _version(connection), difference
 
@@ -239,17 +247,20 @@ def _decide(
     held, known = _documents(connection, DIRECTORY), lives.known(connection)
     documents = {key: document for (kind, key), document in wanted.items() if kind == "grants"}
     plan = declared.plan(known, catalogue, documents, now)
-    return _difference(held, wanted, plan.withheld), plan
+    return _difference(held, wanted, plan), plan
 
 
-def _difference(held: Documents, directory: Documents, withheld: tuple[str, ...]) -> Difference:
-    out = {("grants", key) for key in withheld}
+def _difference(held: Documents, directory: Documents, plan: declared.Plan) -> Difference:
+    out = {("grants", key) for key in plan.withheld}
     wanted = {at: document for at, document in directory.items() if at not in out} if out else directory
     return Difference(
         added=_by_kind(wanted.keys() - held.keys()),
         changed=_by_kind({at for at in wanted.keys() & held.keys() if wanted[at] != held[at]}),
         removed=_by_kind(held.keys() - wanted.keys()),
-        withheld=withheld,
+        withheld=plan.withheld,
+        paused=plan.paused,
+        moved=tuple(sorted(key for key, _ in plan.moved)),
+        ended=plan.ended,
     )
 
 
@@ -258,9 +269,10 @@ def _by_kind(places: set[Place]) -> dict[str, tuple[str, ...]]:
 
 
 def _write(connection: Connection, wanted: Documents, difference: Difference) -> None:
-    counts = {part: difference.count(part) for part in ("added", "changed", "removed")}
-    version = new_revision(connection, **counts)
-    take_out_of_force(connection, version, _places(difference.removed))
+    counts = {part: difference.count(part) for part in ("added", "changed")}
+    gone = [*_places(difference.removed), *(("grants", key) for key in difference.ended)]
+    version = new_revision(connection, **counts, removed=len(gone))
+    take_out_of_force(connection, version, gone)
     _change(connection, version, {at: wanted[at] for at in _places(difference.changed)})
     if difference.added:
         _insert(connection, version, DIRECTORY, {at: wanted[at] for at in _places(difference.added)})

@@ -63,10 +63,15 @@ grant_life = Table(
     Column("interface", String(96), nullable=False),
     Column("provider", String(96), nullable=False),
     Column("terms", LargeBinary, nullable=False),  # msgpack of the grant
+    Column("valid_until", DateTime(timezone=True), nullable=False),  # that of the terms
     Column("requested_at", DateTime(timezone=True), nullable=False),
     Column("decide_by", DateTime(timezone=True)),  # null: nothing is to be decided
     Column("request_id", String(128), unique=True),  # of the request that made it; null for a declared one
     Index("grant_life_state", "state", "id"),
+    Index("grant_life_end", "state", "valid_until"),
+    Index("grant_life_consumer", "consumer", "state", "id"),
+    Index("grant_life_provider", "provider", "state", "id"),
+    Index("grant_life_interface", "interface", "id"),
 )
 
 grant_transition = Table(

@@ -34,6 +34,7 @@ from broker.model.catalogue import (
 )
 from broker.model.semantics import NotCanonical, canonical
 from broker.policy.directory import Contents, key_of
+from broker.policy.wording import CLOCK, OPERATOR
 
 ConnectorRule = Callable[[Interface, Provider], list[str]]
 
@@ -222,6 +223,7 @@ def _template_problems(template: Template, arguments: Set[str]) -> Iterator[str]
 
 
 def _consumer_problems(consumer: Consumer) -> Iterator[str]:
+    yield from _name_problems(consumer.id)
     for key in consumer.keys:
         try:
             Ed25519PublicKey.from_public_bytes(base64.b64decode(key.public_key))
@@ -233,7 +235,14 @@ def _consumer_problems(consumer: Consumer) -> Iterator[str]:
         yield "identity: both are needed, so `keys` and `certificates` must not be empty"
 
 
+def _name_problems(name: str) -> Iterator[str]:
+    """The history of grants would not tell such a holder from the broker's own signatures."""
+    if name in (OPERATOR, CLOCK):
+        yield f"id: `{OPERATOR}` and `{CLOCK}` are reserved; choose another"
+
+
 def _group_problems(group: Group, consumers: set[str]) -> Iterator[str]:
+    yield from _name_problems(group.id)
     if group.id in consumers:
         yield f"id: there is a consumer `{group.id}`"
     for member in sorted(set(group.members) - consumers):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from broker.errors import InvalidRequest, Violation
 
+# Who signs beside consumers: whoever runs the broker, and who ends what is over. No consumer may be called so.
+OPERATOR, CLOCK = "operator", "clock"
 MAX_ACTOR_BYTES = 128
 MAX_SIGNATURE_CHARS = 256  # as the table has room for
 MAX_REASON_BYTES = 1024

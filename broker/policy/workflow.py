@@ -15,13 +15,14 @@ from typing import NamedTuple
 import msgspec
 from sqlalchemy import Connection
 
-from broker.errors import NotFound, WrongState
-from broker.policy import lives
+from broker.errors import InvalidRequest, NotFound, WrongState
+from broker.policy import lives, terms
 from broker.policy.database import Database
-from broker.policy.lives import REMOVED, By, Life, State, Step, Transition
+from broker.policy.lives import REMOVED, WORKFLOW, By, Life, State, Step, Transition
 from broker.policy.store import encode_value, new_revision, put_in_force, take_out_of_force
+from broker.policy.wording import CLOCK
 
-CLOCK = "clock"  # who ends what is over
+MAX_STEPS = 1000  # of a grant that may be approved once more: its history is told in one message
 
 
 class Verb(enum.StrEnum):
@@ -41,6 +42,7 @@ FOLLOWS: Mapping[tuple[State | None, Verb], State] = {
     (State.REQUESTED, Verb.APPROVE): State.APPROVED,
     (State.REQUESTED, Verb.REJECT): State.REJECTED,
     (State.REQUESTED, Verb.REVOKE): State.REVOKED,  # withdrawn
+    (State.REQUESTED, Verb.EXPIRE): State.EXPIRED,
     (State.APPROVED, Verb.PAUSE): State.PAUSED,
     (State.APPROVED, Verb.REVOKE): State.REVOKED,
     (State.APPROVED, Verb.EXPIRE): State.EXPIRED,
@@ -56,13 +58,6 @@ class Story(msgspec.Struct, frozen=True):
 
     life: Life
     transitions: tuple[Transition, ...]
-
-
-class Sweep(NamedTuple):
-    """How many grants have expired, and when the next one will; None: none will."""
-
-    expired: int
-    next_end: dt.datetime | None
 
 
 class Decision(NamedTuple):
@@ -95,7 +90,7 @@ def shown(life: Life, now: dt.datetime) -> State:
 
 def is_overdue(life: Life, now: dt.datetime) -> bool:
     """Whether the provider should have decided."""
-    return life.state is State.REQUESTED and life.decide_by is not None and life.decide_by <= now
+    return shown(life, now) is State.REQUESTED and life.decide_by is not None and life.decide_by <= now
 
 
 def decide(life: Life, verb: Verb, now: dt.datetime) -> State:
@@ -105,8 +100,6 @@ def decide(life: Life, verb: Verb, now: dt.datetime) -> State:
         WrongState: the verb cannot follow on where the grant is.
     """
     state = follow(shown(life, now), verb)
-    if state is State.APPROVED and life.terms.valid_until <= now:
-        raise WrongState(f"the grant is {life.state}, and its valid_until has passed")
     if state is State.APPROVED and life.origin == REMOVED:
         raise WrongState(f"the grant is {life.state}, and no longer stands in the catalogue directory")
     return state
@@ -124,7 +117,7 @@ def act(database: Database, grant_id: str, decision: Decision, permit: Permit, n
 
     Raises:
         NotFound: there is no such grant.
-        WrongState: it cannot follow on where the grant is.
+        WrongState: it cannot follow on where the grant is, or what is in force.
         CallerError: whatever `permit` raises.
     """
     with database.writing() as connection:
@@ -133,25 +126,39 @@ def act(database: Database, grant_id: str, decision: Decision, permit: Permit, n
             raise NotFound("no such grant")
         permit(life)
         state = decide(life, decision.verb, now)
+        if state is State.APPROVED:
+            _check_approvable(connection, life, now)
         move(connection, [life], state, decision, now)
         return tell(connection, msgspec.structs.replace(life, state=state))
 
 
-def expire_due(database: Database, now: dt.datetime) -> Sweep:
-    """Write down of every grant that is over that it is.
+def _check_approvable(connection: Connection, life: Life, now: dt.datetime) -> None:
+    """Much may have changed since the request. A declared grant was judged, with its directory, when that was applied.
+
+    Only approving is ever refused for the length of the history: whatever is in force can be stopped.
+    """
+    if lives.length(connection, life.id) >= MAX_STEPS:
+        raise WrongState(f"the grant has had {MAX_STEPS} steps, as many as it may; ask for a new grant")
+    if life.origin == WORKFLOW:
+        found = tuple(terms.problems(life.terms, terms.surroundings(connection, life.terms), now))
+        if found:
+            raise WrongState(f"the grant cannot be approved as things are: {InvalidRequest(*found)}")
+
+
+def expire_due(database: Database, now: dt.datetime) -> int:
+    """Write down of every grant that is over that it is; returns how many.
 
     They are looked for without keeping anybody from writing, and looked at again before it is written down, some at a time.
     """
     with database.reading() as connection:
-        ends = [(lives.end_of(document), key) for key, document in lives.documents(connection, EXPIRES)]
-    due = [key for end, key in ends if end <= now]
+        due = lives.over(connection, EXPIRES, now)
     decision, expired = Decision(Verb.EXPIRE, CLOCK, "valid_until has passed"), 0
     for at in range(0, len(due), _SLICE):
         with database.writing() as connection:
             found = [life for life in lives.read_all(connection, due[at : at + _SLICE]) if shown(life, now) is not life.state]
             move(connection, found, State.EXPIRED, decision, now)
             expired += len(found)
-    return Sweep(expired, min((end for end, _ in ends if end > now), default=None))
+    return expired
 
 
 def move(connection: Connection, moved: Iterable[Life], state: State, decision: Decision, now: dt.datetime) -> None:

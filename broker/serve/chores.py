@@ -23,20 +23,15 @@ FORGET_S = 3600.0
 
 async def expire_grants(exchange: Exchange, database: Database, pause_s: float = SWEEP_S) -> None:
     """Write down of grants that they are over, once a pause, until cancelled. Whatever goes wrong is tried again."""
-    swept, next_end = -1, None
     while True:
         await asyncio.sleep(pause_s)
         # By the earliest time that it can be: what has expired does not come back when a clock that was ahead is set right.
         now = dt.datetime.fromtimestamp(exchange.clock().earliest_ms / 1000, dt.UTC)
-        version = exchange.snapshot.version
-        if version == swept and (next_end is None or now < next_end):
-            continue  # it would look through all grants and find none
         try:
-            expired, next_end = await asyncio.to_thread(expire_due, database, now)
+            expired = await asyncio.to_thread(expire_due, database, now)
         except Exception as error:
             log.warning("grants that are over could not be looked for", error=type(error).__name__)
         else:
-            swept = version
             if expired:
                 log.info("grants expired", grants=expired)
 

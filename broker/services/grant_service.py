@@ -15,6 +15,7 @@ import functools
 import hashlib
 import zoneinfo
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -25,6 +26,7 @@ from broker.exchange import Exchange
 from broker.policy import browse, workflow
 from broker.policy.browse import Selection
 from broker.policy.database import Database
+from broker.policy.lives import could_be
 from broker.policy.request import Ask, request
 from broker.policy.standing import OPERATOR, Standing, check, check_request, of_consumer
 from broker.policy.wording import signed, worded
@@ -40,6 +42,7 @@ Reload = Callable[[], Awaitable[int]]
 T = TypeVar("T")
 
 DEFAULT_PAGE, MAX_PAGE = 50, 1000
+_THREADS = 2
 _MAX_TOKEN_CHARS = 512
 _DIGEST_BYTES = 8
 _FRAME_BYTES = 8  # around a grant in a response: a tag and a length
@@ -55,6 +58,9 @@ class GrantService:
         self._reload = reload
         self._known = known
         self._zone = zoneinfo.ZoneInfo(exchange.config.policy.time_zone)
+        # Its own: a control plane that is slow to answer keeps nobody waiting who uses the loop's, and many consumers who ask
+        # at once keep no operator waiting, who has another service. The threads end with the process.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grants")
         self._most_bytes = exchange.config.grpc.max_message_bytes - _RESERVED_BYTES
 
     async def RequestGrant(self, message: pb.RequestGrantRequest, context: Context) -> pb.RequestGrantResponse:
@@ -63,8 +69,7 @@ class GrantService:
         check_request(standing, message.terms.consumer)
         actor, terms = signed(standing.name, message.actor), messages.terms(message.terms)
         ask = Ask(terms=terms, actor=actor, caller=standing.name, request_id=message.request_id)
-        story = await self._in_thread(request, self._database, ask, self._zone, now)
-        return pb.RequestGrantResponse(grant=messages.grant(story, now))
+        return pb.RequestGrantResponse(grant=await self._in_thread(self._request, ask, now))
 
     async def ApproveGrant(self, message: pb.ApproveGrantRequest, context: Context) -> pb.ApproveGrantResponse:
         """Put a grant in force."""
@@ -85,10 +90,7 @@ class GrantService:
     async def GetGrant(self, message: pb.GetGrantRequest, context: Context) -> pb.GetGrantResponse:
         """Tell of one grant."""
         standing, now = self._admit(context)
-        story = await self._in_thread(browse.read, self._database, message.id, standing)
-        if story is None:
-            raise NotFound("no such grant")
-        return pb.GetGrantResponse(grant=messages.grant(story, now))
+        return pb.GetGrantResponse(grant=await self._in_thread(self._read, message.id, standing, now))
 
     async def ListGrants(self, message: pb.ListGrantsRequest, context: Context) -> pb.ListGrantsResponse:
         """List what the caller may see."""
@@ -103,9 +105,7 @@ class GrantService:
         )
         scope, size = _scope(standing, wanted), min(message.page_size or DEFAULT_PAGE, MAX_PAGE)
         after = _read_token(message.page_token, scope) if message.page_token else ""
-        stories, more = await self._in_thread(browse.page, self._database, wanted, standing, after, size, now)
-        given = self._fitting(stories, now)
-        more = more or len(given) < len(stories)
+        given, more = await self._in_thread(self._page, wanted, standing, after, size, now)
         return pb.ListGrantsResponse(grants=given, next_page_token=_token(given[-1].id, scope) if more else "")
 
     def _admit(self, context: Context) -> tuple[Standing, dt.datetime]:
@@ -127,20 +127,41 @@ class GrantService:
         reason = worded(message.reason, required=verb is Verb.REJECT)
         decision = Decision(verb, signed(standing.name, message.actor), reason)
         permit = functools.partial(check, standing, verb)
-        story = await self._in_thread(workflow.act, self._database, message.id, decision, permit, now)
-        log.info("grant decided", grant=story.life.id, verb=verb.value, state=story.life.state.value)
+        grant = await self._in_thread(self._take, message.id, decision, permit, now)
+        log.info("grant decided", grant=grant.id, verb=verb.value, state=pb.GrantState.Name(grant.state))
         try:
             await self._reload()
         except Exception as error:  # the control plane is looked at again in a moment anyway
             log.warning("not reloaded", error=type(error).__name__)
-        return messages.grant(story, now)
+        return grant
 
     async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         try:
-            return await asyncio.to_thread(work, *arguments)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
         except DirectoryUnusable as error:
             log.warning("the control plane does not answer", error=str(error))
             raise ControlPlaneUnavailable from error
+
+    # --- in a thread: what it may take to ask the control plane, and to make large messages of the answer -----------------
+
+    def _request(self, ask: Ask, now: dt.datetime) -> pb.Grant:
+        return messages.grant(request(self._database, ask, self._zone, now), now)
+
+    def _take(self, grant_id: str, decision: Decision, permit: workflow.Permit, now: dt.datetime) -> pb.Grant:
+        return messages.grant(workflow.act(self._database, grant_id, decision, permit, now), now)
+
+    def _read(self, grant_id: str, standing: Standing, now: dt.datetime) -> pb.Grant:
+        story = browse.read(self._database, grant_id, standing)
+        if story is None:
+            raise NotFound("no such grant")
+        return messages.grant(story, now)
+
+    def _page(
+        self, wanted: Selection, standing: Standing, after: str, size: int, now: dt.datetime
+    ) -> tuple[list[pb.Grant], bool]:
+        stories, more = browse.page(self._database, wanted, standing, after, size, now)
+        given = self._fitting(stories, now)
+        return given, more or len(given) < len(stories)
 
     def _fitting(self, stories: list[Story], now: dt.datetime) -> list[pb.Grant]:
         """Return as many grants as one response may hold, and at least one, so that a list always comes to its end."""
@@ -175,6 +196,6 @@ def _read_token(token: str, scope: bytes) -> str:
             after = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True)[_DIGEST_BYTES:].decode()
         except (UnicodeError, binascii.Error):
             after = ""
-    if not after or _token(after, scope) != token:
+    if not could_be(after) or _token(after, scope) != token:
         raise InvalidRequest(Violation("page_token", "is not one that was given for this request"))
     return after

@@ -42,11 +42,16 @@ def _make_grants() -> None:
         sa.Column("interface", sa.String(96), nullable=False),
         sa.Column("provider", sa.String(96), nullable=False),
         sa.Column("terms", sa.LargeBinary, nullable=False),
+        sa.Column("valid_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("requested_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("decide_by", sa.DateTime(timezone=True)),
         sa.Column("request_id", sa.String(128), unique=True),
     )
     op.create_index("grant_life_state", "grant_life", ["state", "id"])
+    op.create_index("grant_life_end", "grant_life", ["state", "valid_until"])
+    op.create_index("grant_life_consumer", "grant_life", ["consumer", "state", "id"])
+    op.create_index("grant_life_provider", "grant_life", ["provider", "state", "id"])
+    op.create_index("grant_life_interface", "grant_life", ["interface", "id"])
     op.create_table(
         "grant_transition",
         sa.Column("id", sa.String(96), nullable=False),
