@@ -59,6 +59,7 @@ class Asked:
     """One call, decided: what to ask whom, for whom, by which snapshot, and under which key the answer is cached."""
 
     snapshot: Snapshot
+    times: Times
     question: Question
     provider: Provider
     authority: Authority
@@ -86,12 +87,14 @@ async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_
     paid, answer, remaining = (0, 0), None, None
     while answer is None or paid != asked.authority.limits:
         if paid != asked.authority.limits:
-            remaining = await exchange.limits.spend(asked.snapshot, asked.authority, asked.question.subject, exchange.clock())
+            remaining = await exchange.limits.spend(asked.snapshot, asked.authority, asked.question.subject, asked.times)
             paid = asked.authority.limits
         else:
             answer = await _answer(exchange, asked, ends_s)
         if asked.snapshot is not exchange.snapshot:
             asked, answer = _decide_again(exchange, request, peer, asked, answer)
+        if answer is not None and asked.question.interface.side_effect:
+            break  # it has been done, and was paid for when it was
     return msgspec.structs.replace(answer, snapshot_version=asked.snapshot.version, remaining=remaining)
 
 
@@ -123,7 +126,7 @@ def _decide(exchange: Exchange, request: Request, peer: Peer) -> Asked:
     authority = authorise(snapshot, consumer, request, times)
     question = canonicalise(snapshot, interface, request)
     key = answer_key(question, request.encoding, authority.mask)
-    return Asked(snapshot, question, snapshot.providers[interface.provider], authority, request, key)
+    return Asked(snapshot, times, question, snapshot.providers[interface.provider], authority, request, key)
 
 
 async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Answer:

@@ -144,6 +144,17 @@ BROKEN = [
     ('base_url = "http://127.0.0.1:1"}', 'base_url = "http://127.0.0.1:1", dialect = "klingon"}', "dialect: `klingon`"),
     ('public_key = "11qYAYKx', 'public_key = "!!qYAYKx', "keys[0].public_key"),
     ('consumer = "tax-hall"', 'consumer = "nobody"', "grants[0] (g1).consumer: no consumer or group `nobody`"),
+    (
+        "[[grants]]",
+        '[[consumers]]\nid = "operator"\nname = "x"\n[[grants]]',
+        "(operator).id: `operator` and `clock` are reserved",
+    ),
+    ("[[grants]]", '[[consumers]]\nid = "clock"\nname = "x"\n[[grants]]', "(clock).id: `operator` and `clock` are reserved"),
+    (
+        "[[grants]]",
+        '[[groups]]\nid = "operator"\nname = "x"\nmembers = []\n[[grants]]',
+        "(operator).id: `operator` and `clock`",
+    ),
     ('interface = "national.person.basic"', 'interface = "nothing"', "grants[0] (g1).interface: no interface `nothing`"),
     ('fields = ["name"]', 'fields = ["name", "salary"]', "fields: `salary` is not a field"),
     ('fields = ["name"]', "fields = []", "grants[0] (g1).fields"),

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.cli.catalogue import read_valid
 from broker.demo.catalogue import Addresses, write_catalogue
 from broker.demo.consumers import CONSUMERS
 from broker.model import toml
 from broker.model.catalogue import Catalogue, Group, HttpEndpoint, Provider, Resource
-from broker.policy import export
+from broker.policy import export, resource_rows, spreadsheet
 from broker.policy.directory import read
+from broker.policy.resource_rows import Surroundings
 from tests.support.catalogue import grant, interface, provider
 from tests.support.running import RunningBroker
 
@@ -48,16 +48,14 @@ def test_what_was_applied_is_exported_and_applies_to_no_difference(tmp_path: Pat
     }
     assert broker.run("catalogue", "diff", str(tmp_path / "out")).stdout == "no difference\n"
     assert _json(broker, "apply", tmp_path / "out")["version"] == 1, "applied, it is no new revision"
-    _the_csv_is_the_same_resources(tmp_path, broker, written)
+    _the_csv_is_the_same_resources(tmp_path / "resources.csv", written)
 
 
-def _the_csv_is_the_same_resources(tmp_path: Path, broker: RunningBroker, written: Catalogue) -> None:
-    again = tmp_path / "again"
-    again.mkdir()
-    (again / "providers.toml").write_bytes((tmp_path / "out" / "providers.toml").read_bytes())
-    facts = _json(broker, "import", tmp_path / "resources.csv", "--into", again)["files"]
-    assert (facts[0]["rows"], facts[0]["resources"], facts[0]["bad"]) == (892, 892, 0)
-    assert {one.code: one for one in read_valid(again).resources} == {one.code: one for one in written.resources}
+def _the_csv_is_the_same_resources(file: Path, written: Catalogue) -> None:
+    around = Surroundings({provider.id: provider.name for provider in written.providers}, {})
+    found = resource_rows.resources_of(file.name, spreadsheet.read(file).rows, around)
+    assert (found.rows, found.bad, found.ignored) == (892, (), ())
+    assert {one.code: one for one in found.resources} == {one.code: one for one in written.resources}
 
 
 def test_what_is_withheld_is_exported_and_stays_as_it_is(tmp_path: Path, broker: RunningBroker) -> None:
@@ -69,7 +67,7 @@ def test_what_is_withheld_is_exported_and_stays_as_it_is(tmp_path: Path, broker:
     before = [broker.run("grant", "show", key, "--json").stdout for key in ended.values()]
     assert _json(broker, "export", tmp_path / "out")["grants"] == _json(broker, "check", tmp_path / "demo")["grants"]
     difference = _json(broker, "diff", tmp_path / "out")["difference"]
-    assert difference == {"added": {}, "changed": {}, "removed": {}, "withheld": sorted(ended.values())}
+    assert {part: found for part, found in difference.items() if found} == {"withheld": sorted(ended.values())}
     _json(broker, "apply", tmp_path / "out")
     assert [broker.run("grant", "show", key, "--json").stdout for key in ended.values()] == before
 
@@ -80,6 +78,23 @@ def test_a_directory_that_holds_toml_is_left_alone(tmp_path: Path, broker: Runni
     done = broker.run("catalogue", "export", str(tmp_path / "out"))
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize("below", ["x", "x/y/z"])
+def test_a_directory_within_a_catalogue_is_not_exported_into(tmp_path: Path, broker: RunningBroker, below: str) -> None:
+    live = tmp_path / "catalogue"
+    export.write(Catalogue(providers=(Provider(id="q", name="某局", level="CITY"),)), live)
+    before = sorted(live.rglob("*"))
+    done = broker.run("catalogue", "export", str(live / below))
+    assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+    assert "which is a catalogue" in done.stderr
+    assert sorted(live.rglob("*")) == before, "nothing was made"
+
+
+def test_toml_of_another_kind_above_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "broker.toml").write_text('[grpc]\naddress = "127.0.0.1:1"\n')
+    export.write(Catalogue(), tmp_path / "out")
+    assert read(tmp_path / "out").catalogue() == Catalogue()
 
 
 def test_an_empty_control_plane_is_exported_as_an_empty_catalogue(tmp_path: Path, broker: RunningBroker) -> None:

@@ -92,6 +92,44 @@ def test_csv_of_every_encoding_is_read(tmp_path: Path, encoding: str, said: str,
     assert resources_of(file.name, sheet.rows, AROUND).resources == WANTED
 
 
+@pytest.mark.parametrize("quoted", [False, True])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("", "gb18030"), ("gb18030", "gb18030"), ("utf-8", "utf-8"), ("utf-16-le", "utf-16-le")],
+)
+def test_a_byte_order_mark_is_no_part_of_a_heading(tmp_path: Path, given: str, said: str, quoted: bool) -> None:
+    file, text = tmp_path / "r.csv", as_csv([CHINESE, PUPILS, METERS])
+    if quoted:
+        text = text.replace(CHINESE[0], f'"{CHINESE[0]}"', 1)
+    file.write_bytes(f"\ufeff{text}".encode(said))
+    sheet = read(file, given)
+    assert sheet.encoding == said
+    assert resources_of(file.name, sheet.rows, AROUND).resources == WANTED
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
+@pytest.mark.parametrize("titles", ["云鹤市信息资源目录\n\n", "目录, 2018; 修订\n", "目录,,,,,,,,,\n填表: 甲;乙;丙\n"])
+def test_titles_above_the_headings_do_not_hide_the_delimiter(tmp_path: Path, delimiter: str, titles: str) -> None:
+    file = tmp_path / "r.csv"
+    items = "姓名:姓名:50;学号:字符型:20"
+    pupils = [items if text == PUPILS[4] else text for text in PUPILS]
+    text = as_csv([CHINESE, pupils, METERS], delimiter)
+    file.write_text(titles + text.replace(f'"{items}"', items) if delimiter != ";" else titles + text)
+    assert resources_of(file.name, read(file).rows, AROUND).resources == WANTED
+
+
+def test_a_cell_that_is_too_long_is_told_as_such(tmp_path: Path) -> None:
+    file = tmp_path / "r.csv"
+    file.write_text(as_csv([("code", "name", "provider"), ("A/1", "x" * (1 << 17), "city.gas")]))
+    assert len(list(read(file).rows)) == 2
+    file.write_text(as_csv([("code", "name", "provider"), ("A/1", "x" * ((1 << 17) + 1), "city.gas")]))
+    with pytest.raises(CatalogueRefused) as refusal:
+        list(read(file).rows)
+    assert refusal.value.problems == (
+        "r.csv: after row 1: a cell is longer than 131072 characters (a quotation mark is missing?)",
+    )
+
+
 def test_what_is_not_utf_8_only_far_down_is_found_out_too(tmp_path: Path) -> None:
     file = tmp_path / "r.csv"
     head = as_csv([("code", "name", "provider"), *((f"A/{n}", "x" * 50, "city.gas") for n in range(3000))]).encode()

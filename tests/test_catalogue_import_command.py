@@ -77,6 +77,23 @@ def test_one_bad_row_and_nothing_is_written_unless_it_is_to_be_skipped(tmp_path:
     assert [resource.code for resource in read_valid(directory).resources] == ["B/1"]
 
 
+def test_an_import_that_would_leave_nothing_leaves_what_was_imported_before(
+    tmp_path: Path, directory: Path, command: Any
+) -> None:
+    rows = [("code", "name", "provider"), ("A/1", "名", "city.gas")]
+    for name in ("good.csv", "r.csv"):
+        (tmp_path / name).write_text(as_csv(rows))
+        assert command(tmp_path / name).returncode == 0
+        rows[1] = ("B/1", "名", "city.gas")
+    before = {file: file.read_bytes() for file in directory.iterdir()}
+    for nothing in ([rows[0]], [rows[0], ("B/1", "名", "nobody")]):
+        (tmp_path / "r.csv").write_text(as_csv(nothing))
+        done = command(tmp_path / "good.csv", tmp_path / "r.csv", "--skip-bad")
+        assert done.returncode == 8
+        assert "r.csv: no resource is left to write" in done.stderr
+        assert {file: file.read_bytes() for file in directory.iterdir()} == before
+
+
 def test_a_code_stands_once_in_all_files_together(tmp_path: Path, directory: Path, command: Any) -> None:
     (directory / "resources.toml").write_text('[[resources]]\ncode = "A/1"\nname = "名"\nprovider = "city.gas"\n')
     for name in ("one.csv", "two.csv"):
@@ -111,4 +128,6 @@ def test_names_that_would_collide_and_unknown_encodings_are_refused(tmp_path: Pa
     for name in ("r.csv", "r.xlsx"):
         (tmp_path / name).touch()
     assert command(tmp_path / "r.csv", tmp_path / "r.xlsx").returncode == 2
-    assert command(tmp_path / "r.csv", "--encoding", "klingon").returncode == 2
+    for unknown in ("klingon", "undefined", "hex"):
+        done = command(tmp_path / "r.csv", "--encoding", unknown)
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False)

@@ -132,6 +132,19 @@ async def test_unknown_paths_are_refused_and_named(stub: Any, broker: RunningBro
     assert set((await _refused(stub.ListInterfaces(both, metadata=_known(broker)))).violations) == {"read_mask"}
 
 
+async def test_no_mask_has_more_than_64_paths(stub: Any, broker: RunningBroker) -> None:
+    many = FieldMask(paths=["id", "code"] * 50)
+    for call in (
+        stub.ListResources(pb.ListResourcesRequest(page_size=1000, read_mask=many), metadata=_known(broker)),
+        stub.GetResource(pb.GetResourceRequest(code="990000/000001", read_mask=many), metadata=_known(broker)),
+        stub.ListInterfaces(pb.ListInterfacesRequest(read_mask=many), metadata=_known(broker)),
+    ):
+        assert list((await _refused(call)).violations) == ["read_mask"]
+    repeated = pb.ListResourcesRequest(page_size=1000, read_mask=FieldMask(paths=["code"] * 64))
+    answer = await stub.ListResources(repeated, metadata=_known(broker))
+    assert {field.name for one in answer.resources for field, _ in one.ListFields()} == {"code"}
+
+
 async def test_a_token_of_another_list_is_refused(stub: Any, broker: RunningBroker) -> None:
     first = await stub.ListResources(pb.ListResourcesRequest(page_size=5), metadata=_known(broker))
     for call in (
@@ -250,6 +263,11 @@ async def test_a_page_is_cut_where_a_message_would_be_too_large(tmp_path: Path) 
             assert 1 < len(first.resources) < 100
             assert first.ByteSize() <= 20_000
             found = await _all(stub.ListResources, own, pb.ListResourcesRequest, "resources", page_size=1000)
+            report = await stub.GetMountReport(pb.GetMountReportRequest(), metadata=_known(own))
+            part = await stub.GetMountReport(pb.GetMountReportRequest(provider="city.meteorology"), metadata=_known(own))
+        assert 1 < len(report.unmounted) < report.unmounted_total <= report.resources
+        assert report.ByteSize() <= 20_000
+        assert len(part.unmounted) == part.unmounted_total > 0
         assert len({one.code for one in found}) == 892
     finally:
         assert own.stop() == 0

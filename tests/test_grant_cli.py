@@ -91,8 +91,10 @@ def test_what_is_refused_is_one_line(operator: Operator) -> None:
 
 
 def test_the_list(operator: Operator) -> None:
-    first, second = operator.request()["id"], operator.request("--request-id", "a")["id"]
-    assert operator.request("--request-id", "a")["id"] == second
+    first, second = operator.request()["id"], operator.request("--request-id", "a", "--from", "2026-01-01")["id"]
+    assert operator.request("--request-id", "a", "--from", "2026-01-01")["id"] == second
+    done = operator.run("grant", "request", *TERMS, "--until", "2090-01-01", "--request-id", "a")
+    assert (done.returncode, "--request-id needs --from" in done.stderr) == (2, True), "tomorrow it would be other terms"
     with create_engine(operator.broker.config.expand(operator.broker.config.control.url)).begin() as connection:
         late = {"then": "2020-01-01 00:00:00.000000", "id": first}
         connection.execute(text("UPDATE grant_life SET decide_by = :then WHERE id = :id"), late)
@@ -107,6 +109,34 @@ def test_the_list(operator: Operator) -> None:
     shown = operator.run("grant", "list", "--limit", "2").stdout
     assert "2020-01-01 08:00 overdue" in shown
     assert f"there are more: --after {first}" in shown
+
+
+def test_identifiers_are_never_cut(operator: Operator) -> None:
+    long = "x" * 90 + ".end"
+    (operator.directory / "all.toml").write_text(GOOD.replace('id = "g1"', f'id = "{long}"'))
+    operator.json("catalogue", "apply", str(operator.directory))
+    asked = operator.request()["id"]
+    for columns in ("40", "80"):
+        shown = operator.broker.run("grant", "list", COLUMNS=columns).stdout
+        assert long in shown
+        assert asked in shown
+        assert "…" not in shown
+
+
+def test_what_happens_to_grants_is_said(operator: Operator) -> None:
+    asked = operator.request()["id"]
+    operator.json("grant", "pause", "g1")
+    text_ = GOOD.replace('fields = ["name"]', 'fields = ["resident_id"]')
+    assert text_ != GOOD
+    (operator.directory / "all.toml").write_text(text_)
+    shown = operator.run("catalogue", "diff", str(operator.directory)).stdout
+    assert "paused grants: declared otherwise" in shown
+    assert shown.endswith("nothing was changed\n")
+    alone = "[[providers]]" + GOOD.split("[[providers]]")[1].split("[[")[0]
+    (operator.directory / "all.toml").write_text(alone)
+    assert operator.json("catalogue", "diff", str(operator.directory))["difference"]["ended"] == [asked]
+    assert asked in operator.run("catalogue", "apply", str(operator.directory)).stdout
+    assert operator.json("grant", "show", asked)["state"] == "REVOKED"
 
 
 def test_what_is_withheld_is_said(operator: Operator) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from broker.errors import CatalogueRefused, NotFound
+from broker.model.catalogue import Catalogue
 from broker.policy.workflow import expire_due
 from tests.control_kit import control_url, postgres
 from tests.grant_kit import NOW, Plane, grant, small
@@ -31,7 +32,7 @@ def _apply(plane: Plane, *grants: object, actor: str = "operator/chen") -> tuple
     version = plane.control.version()
     now, difference = plane.control.apply(small(*grants), actor)
     assert difference == foreseen
-    assert (now > version) == (not difference.empty)
+    assert (now > version) == difference.concerns_force
     return difference.withheld
 
 
@@ -85,7 +86,7 @@ def test_a_paused_one_that_is_no_longer_declared_cannot_be_approved(plane: Plane
 def test_one_that_has_expired_begins_anew_with_a_new_end(plane: Plane) -> None:
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     _apply(plane, grant(valid_until=soon), G2)
-    assert expire_due(plane.database, soon).expired == 1
+    assert expire_due(plane.database, soon) == 1
     past = grant(valid_until=NOW - dt.timedelta(days=1))
     assert _apply(plane, past, G2) == ("g1",), "however its end is moved within what has passed"
     assert _apply(plane, G2) == ()
@@ -108,16 +109,105 @@ def test_requested_grants_are_no_business_of_the_directory(plane: Plane) -> None
     assert (plane.control.version(), plane.story(asked)) == (version, before)
 
 
-def test_grants_go_with_their_interface_to_another_provider(plane: Plane) -> None:
-    asked = plane.request().life.id
-    moved = small(G1, G2)
-    others = (*moved.providers, provider("http://127.0.0.1:1", id="city.police"))
+def _elsewhere() -> Catalogue:
+    """The same interface, of which there is a newer version at another provider."""
+    here = small(G1, G2)
+    others = (*here.providers, provider("http://127.0.0.1:1", id="city.police"))
     newer = interface(provider="city.police", version=2, resource="R1")
-    catalogue = msgspec.structs.replace(moved, providers=others, interfaces=(newer, *moved.interfaces))
-    plane.control.apply(catalogue)
-    assert {plane.story(key).life.provider for key in ("g1", "g2", asked)} == {"city.police"}
-    plane.control.apply(moved)
-    assert {plane.story(key).life.provider for key in ("g1", "g2", asked)} == {"national.police"}
+    return msgspec.structs.replace(here, providers=others, interfaces=(newer, *here.interfaces))
+
+
+def test_grants_go_with_their_interface_to_another_provider(plane: Plane) -> None:
+    assert plane.control.apply(_elsewhere())[1].moved == ("g1", "g2")
+    assert {plane.story(key).life.provider for key in ("g1", "g2")} == {"city.police"}
+    plane.control.apply(small(G1, G2))
+    assert {plane.story(key).life.provider for key in ("g1", "g2")} == {"national.police"}
+
+
+@pytest.mark.parametrize(("field", "value"), [("consumer", "notary"), ("interface", "national.person.other")])
+@pytest.mark.parametrize("state", ["APPROVED", "PAUSED", "REVOKED", "EXPIRED", "taken out"])
+def test_an_id_stands_for_one_contract(plane: Plane, state: str, field: str, value: str) -> None:
+    """Else whose grant it was would see what another does with it."""
+    if state == "taken out":
+        _apply(plane, G2)
+    else:
+        for verb in {"PAUSED": ["pause"], "REVOKED": ["revoke"], "EXPIRED": ["expire"]}.get(state, []):
+            plane.act(verb, "g1")
+    before, version = plane.story("g1"), plane.control.version()
+    wanted = small(grant(**{field: value}), G2, interfaces=(interface(resource="R1"), interface(id="national.person.other")))
+    for attempt in (plane.control.difference, plane.control.apply):
+        with pytest.raises(CatalogueRefused) as refusal:
+            attempt(wanted)
+        assert refusal.value.problems == (
+            f"grants (g1).{field}: is another than it was under this id; give the new grant another id",
+        )
+    assert (plane.story("g1"), plane.control.version()) == (before, version)
+
+
+# What the catalogue loses, and why the grants that were requested end.
+LOST: dict[str, tuple[Catalogue, str]] = {
+    "consumer": (small(consumers=small().consumers[1:]), "its consumer was removed from the catalogue"),
+    "interface": (small(interfaces=()), "its interface was removed from the catalogue"),
+    "provider": (msgspec.structs.replace(_elsewhere(), grants=()), "its interface is another provider's now"),
+}
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_what_was_requested_ends_when_the_catalogue_loses_what_it_is_about(control_url: str, lost: str) -> None:
+    plane = Plane(control_url)
+    waiting, approved, paused, rejected = (plane.request().life.id for _ in range(4))
+    for verb, asked in (("approve", approved), ("approve", paused), ("pause", paused), ("reject", rejected)):
+        plane.act(verb, asked)
+    before = plane.control.newest()
+    catalogue, reason = LOST[lost]
+    foreseen = plane.control.difference(catalogue)
+    assert foreseen.ended == (waiting, approved, paused)
+    assert not foreseen.empty
+    version, difference = plane.control.apply(catalogue, "operator/chen")
+    assert (version, difference) == (before.version + 1, foreseen)
+    assert ("grants", approved) in plane.control.changes(before).removed
+    assert plane.in_force() == []
+    for asked in difference.ended:
+        story = plane.story(asked)
+        assert (story.life.state, story.life.provider) == ("REVOKED", "national.police")
+        assert (story.transitions[-1].actor, story.transitions[-1].reason) == ("operator/chen", reason)
+    assert plane.states(rejected) == ["REQUESTED", "REJECTED"]
+    assert plane.control.difference(catalogue).empty
+    plane.control.apply(small())
+    assert plane.in_force() == [], "it does not come back with what was lost"
+
+
+def test_a_grant_of_a_group_ends_with_the_group(control_url: str) -> None:
+    plane = Plane(control_url)
+    asked = plane.request(consumer="windows").life.id
+    assert plane.control.apply(small(groups=()))[1].ended == (asked,)
+
+
+def test_a_difference_tells_of_grants_that_are_not_in_force(plane: Plane) -> None:
+    plane.act("pause", "g1")
+    for catalogue in (small(NARROWER, G2), small(G2), small(NARROWER, G2)):
+        version, difference = plane.control.apply(catalogue)
+        assert (difference.paused, difference.empty, difference.changed) == (("g1",), False, {})
+        assert version == plane.control.version()
+        assert plane.control.difference(catalogue).empty
+    with plane.database.writing() as connection:
+        connection.execute(text("UPDATE grant_life SET provider = 'nobody' WHERE id = 'g2'"))
+    difference = plane.control.difference(small(NARROWER, G2))
+    assert (difference.moved, difference.empty) == (("g2",), False)
+
+
+def test_an_end_is_kept_in_step_with_the_terms(plane: Plane) -> None:
+    far = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.timezone(dt.timedelta(hours=8)))
+    near = dt.datetime.now(dt.UTC) + dt.timedelta(hours=4)
+    here = near.astimezone(dt.timezone(dt.timedelta(hours=8)))
+    _apply(plane, grant(valid_until=here), grant(id="g2", valid_until=far))
+    plane.now = near - dt.timedelta(seconds=1)
+    assert plane.listed(states=["EXPIRED"]) == []
+    plane.now = near
+    assert (plane.listed(states=["EXPIRED"]), plane.listed(states=["APPROVED"])) == (["g1"], ["g2"])
+    _apply(plane, G1, G2)
+    assert plane.listed(states=["EXPIRED"]) == []
+    assert expire_due(plane.database, near) == 0
 
 
 def test_grants_declared_before_there_was_a_history_get_one(control_url: str) -> None:

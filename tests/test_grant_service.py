@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,13 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import create_engine, text
 
+from broker import config
 from broker.client import CallFailed, TokenSource, decode, generate_key
 from broker.model.catalogue import Catalogue, Consumer, ConsumerKey, Group
+from broker.policy.browse import Selection
+from broker.policy.standing import OPERATOR
+from broker.serve.core import Core
+from broker.services.grant_service import GrantService, _scope, _token
 from broker.v1 import grants_pb2 as pb
 from broker.v1.grants_pb2_grpc import GrantServiceStub
 from tests.support.calling import WHO, ask
@@ -22,9 +29,10 @@ from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, gra
 from tests.support.provider import Register
 from tests.support.running import RunningBroker, eventually
 
-APPROVER, MEMBER, STRANGER = "police-desk", "notary", "library"
-CALLERS = (CONSUMER, APPROVER, MEMBER, STRANGER)
-GROUP = "windows"
+APPROVER, SECOND, MEMBER, STRANGER = "police-desk", "police-night-desk", "notary", "library"
+CALLERS = (CONSUMER, APPROVER, SECOND, MEMBER, STRANGER)
+GROUP, COUNTER = "windows", "counters"
+ASKS_FOR = {CONSUMER: CONSUMER, APPROVER: APPROVER, GROUP: MEMBER, COUNTER: SECOND}  # who asks, by the holder
 LATER = Timestamp(seconds=int(dt.datetime(2099, 1, 1, tzinfo=dt.UTC).timestamp()))
 
 
@@ -96,7 +104,7 @@ def consumers(broker: RunningBroker, keys: dict[str, Path]) -> tuple[Consumer, .
 
 
 def _catalogue(register: Register, consumers: tuple[Consumer, ...], *grants: Any) -> Catalogue:
-    own = provider(register.base_url, approvers=[APPROVER])
+    own = provider(register.base_url, approvers=[APPROVER, SECOND])
     other = provider(register.base_url, id="city.housing", approvers=[STRANGER])
     plain = catalogue(
         register.base_url,
@@ -106,7 +114,8 @@ def _catalogue(register: Register, consumers: tuple[Consumer, ...], *grants: Any
         consumers=consumers,
         grants=grants,
     )
-    return msgspec.structs.replace(plain, groups=(Group(id=GROUP, name="窗口", members=(MEMBER,)),))
+    groups = Group(id=GROUP, name="窗口", members=(MEMBER,)), Group(id=COUNTER, name="柜台", members=(SECOND,))
+    return msgspec.structs.replace(plain, groups=groups)
 
 
 @pytest.fixture
@@ -189,6 +198,10 @@ MATRIX = [
     (CONSUMER, "REQUESTED", "Revoke", {CONSUMER: "", APPROVER: NOT_ALLOWED, MEMBER: NOT_FOUND, STRANGER: NOT_FOUND}),
     (CONSUMER, "APPROVED", "Pause", {CONSUMER: NOT_ALLOWED, APPROVER: "", MEMBER: NOT_FOUND, STRANGER: NOT_FOUND}),
     (CONSUMER, "APPROVED", "Revoke", {CONSUMER: "", APPROVER: "", MEMBER: NOT_FOUND, STRANGER: NOT_FOUND}),
+    (APPROVER, "REQUESTED", "Approve", {CONSUMER: NOT_FOUND, APPROVER: NOT_ALLOWED, SECOND: ""}),
+    (APPROVER, "REQUESTED", "Reject", {APPROVER: "", SECOND: ""}),
+    (APPROVER, "APPROVED", "Pause", {APPROVER: ""}),
+    (COUNTER, "REQUESTED", "Approve", {APPROVER: "", SECOND: NOT_ALLOWED}),
     (GROUP, "REQUESTED", "Approve", {CONSUMER: NOT_FOUND, APPROVER: "", MEMBER: NOT_ALLOWED, STRANGER: NOT_FOUND}),
     (GROUP, "REQUESTED", "Revoke", {CONSUMER: NOT_FOUND, APPROVER: NOT_ALLOWED, MEMBER: "", STRANGER: NOT_FOUND}),
     (GROUP, "APPROVED", "Revoke", {CONSUMER: NOT_FOUND, APPROVER: "", MEMBER: NOT_ALLOWED, STRANGER: NOT_FOUND}),
@@ -200,9 +213,9 @@ MATRIX = [
 )
 async def test_who_may_do_what(desk: Desk, holder: str, state: str, verb: str, outcomes: dict[str, str]) -> None:
     for who, outcome in {**outcomes, "operator": ""}.items():
-        asked = await desk.request(CONSUMER if holder == CONSUMER else MEMBER, consumer=holder)
+        asked = await desk.request(ASKS_FOR[holder], consumer=holder)
         if state == "APPROVED":
-            await desk.act("Approve", APPROVER, asked)
+            await desk.act("Approve", SECOND, asked)
         if outcome:
             before = await desk.get("operator", asked)
             failure = await desk.refused(f"{verb}Grant", who, id=asked, actor="王", reason="因故")
@@ -244,6 +257,30 @@ async def test_nobody_is_heard_without_a_token(broker: RunningBroker) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as refusal:
                 await getattr(stub, method.name)(getattr(pb, f"{method.name}Request")())
             assert refusal.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_what_cannot_be_an_identifier(desk: Desk) -> None:
+    for unheard in ("g\0", "G1", "中"):
+        for method in ("GetGrant", "ApproveGrant", "RejectGrant", "PauseGrant", "RevokeGrant"):
+            more = {} if method == "GetGrant" else {"actor": "王", "reason": "因故"}
+            assert (await desk.refused(method, APPROVER, id=unheard, **more)).reason == "NOT_FOUND"
+        for name in ("consumer", "interface"):
+            assert list((await desk.refused("ListGrants", APPROVER, **{name: unheard})).violations) == [name]
+        token = _token(unheard, _scope(OPERATOR, Selection()))
+        assert list((await desk.refused("ListGrants", "operator", page_token=token)).violations) == ["page_token"]
+
+
+async def test_many_who_ask_of_a_slow_control_plane_keep_others_from_nothing(broker: RunningBroker) -> None:
+    """The loop's own threads read the catalogue and reserve quotas, however many grants are asked for."""
+    core = Core(config.load(None, {"BROKER__DATA_DIR": str(broker.directory / "slow")}), 0)
+    service = GrantService(core._exchange, core._control.database, core._exchange.clock, known=False)  # type: ignore[arg-type]
+    free = threading.Event()
+    waiting = [asyncio.ensure_future(service._in_thread(free.wait)) for _ in range(100)]
+    assert await asyncio.to_thread(lambda: True)
+    assert sum(thread.name.startswith("grants") for thread in threading.enumerate()) == 2
+    free.set()
+    assert all(await asyncio.gather(*waiting))
+    await core._close()
 
 
 async def test_pages(desk: Desk) -> None:

@@ -30,7 +30,7 @@ from broker.v1.catalogue_pb2_grpc import CatalogueServiceStub
 from tests.support.calling import NOBODY, WHO, ask
 from tests.support.catalogue import catalogue, interface, provider
 from tests.support.provider import Register
-from tests.support.running import RunningBroker, eventually, free_port
+from tests.support.running import RunningBroker, eventually, free_port, wait_until
 
 WORKS, BROKEN, SILENT = Finding(True, True), Finding(True, False), Finding(False, True)
 MOUNTED, NONE, UNREACHABLE, CHANGED = (
@@ -253,6 +253,39 @@ async def test_a_provider_goes_down_and_comes_back_and_since_is_kept(
     assert again.since.ToNanoseconds() > down.since.ToNanoseconds()
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [{"code": "4001", "message": "此人不可查询"}, {"code": "5003", "message": "超出配额"}, {"code": "0", "data": {"XM": 1}}],
+    ids=["refused", "overloaded", "nonsense"],
+)
+async def test_whatever_a_provider_answers_it_is_reachable(
+    broker: RunningBroker, stub: Any, register: Register, answer: dict[str, Any]
+) -> None:
+    async def says_so(_: Register, __: str) -> web.StreamResponse:
+        return web.json_response(answer)
+
+    register.behaviour = says_so
+    await broker.put(_mounted(register, broker, probe=PROBE))
+    await _becomes(stub, "MOUNTED" if answer["code"] != "0" else "SCHEMA_CHANGED")
+    assert (await _reported(stub)).reachable == 1
+
+
+async def test_a_fault_of_ours_is_not_held_against_the_provider(broker: RunningBroker, stub: Any, register: Register) -> None:
+    signed = {"connector": "http", "base_url": register.base_url, "dialect": "gjgxjhpt", "requester_id": "R1"}
+    keyless = provider("", endpoint={**signed, "app_key_file": "missing.key", "secret_path": "/secret"})
+    await broker.put(msgspec.structs.replace(_mounted(register, broker, probe=PROBE), providers=(keyless,)))
+    await _probed_again(broker)
+    assert "a probe could not be sent" in broker.log_file.read_text()
+    assert await _state(stub) != "UNREACHABLE"
+    assert not (await _reported(stub)).HasField("probed_at"), "nothing was found out"
+
+
+async def test_another_probe_is_sent_at_once(broker: RunningBroker, stub: Any, register: Register) -> None:
+    for who in (NOBODY, WHO):
+        await broker.put(_mounted(register, broker, probe={"resident_id": who}))
+        await asyncio.to_thread(wait_until, lambda person=who: register.asked[person] > 0)
+
+
 async def test_an_answer_against_the_schema_is_a_changed_schema(broker: RunningBroker, stub: Any, register: Register) -> None:
     register.add(WHO, "张三")
     await broker.put(_mounted(register, broker, probe={"resident_id": WHO}))
@@ -342,6 +375,8 @@ async def test_metrics_and_command_tell_the_same(broker: RunningBroker, stub: An
     assert "1 of 2 resources mounted (50.0%), 1 reachable" in listed
     assert "990000/000002" in listed
     assert "NO_INTERFACE" in listed
+    narrow = (await asyncio.to_thread(broker.run, "catalogue", "mounts", "--unmounted", COLUMNS="40")).stdout
+    assert "990000/000002" in narrow, "a code that is cut is none"
     other = await asyncio.to_thread(broker.run, "catalogue", "mounts", "--provider", "nobody")
     assert (other.returncode, other.stderr.count("\n")) == (3, 1)
 

@@ -30,8 +30,11 @@ class City:
         return web.json_response(GOOD)
 
 
-def renamed(there: Provider, name: str) -> Provider:
-    return msgspec.structs.replace(there, name=name)
+def renewed(there: Provider) -> Provider:
+    """The same at the same place, but by another endpoint."""
+    assert isinstance(there.endpoint, HttpEndpoint)
+    endpoint = msgspec.structs.replace(there.endpoint, requester_id="R2")
+    return msgspec.structs.replace(there, endpoint=endpoint)
 
 
 async def ask(asking: Providers, there: Provider) -> Record:
@@ -47,12 +50,21 @@ async def test_equal_providers_share_a_connector_and_its_connections() -> None:
     assert len(city.peers) == 1
 
 
-async def test_an_idle_connector_is_closed_when_its_provider_changes() -> None:
+async def test_what_is_not_the_endpoint_leaves_the_connector() -> None:
+    city = City()
+    async with http_server(city.handle) as base_url, providers() as asking:
+        there = provider(HttpEndpoint(base_url=base_url))
+        for changes in ({}, {"name": "Police 2"}, {"approvers": ("city-hall",)}):
+            await ask(asking, msgspec.structs.replace(there, **changes))
+    assert len(city.peers) == 1
+
+
+async def test_an_idle_connector_is_closed_when_its_endpoint_changes() -> None:
     city = City()
     async with http_server(city.handle) as base_url, providers() as asking:
         there = provider(HttpEndpoint(base_url=base_url))
         await ask(asking, there)
-        await ask(asking, renamed(there, "Police 2"))
+        await ask(asking, renewed(there))
         assert repr(asking) == "<Providers: 1 connected, 0 calls, 0 closing>"
     assert len(city.peers) == 2
 
@@ -64,7 +76,7 @@ async def test_a_connector_in_use_is_closed_after_its_last_call() -> None:
         city.gate.clear()
         old = [asyncio.create_task(ask(asking, there)) for _ in range(2)]
         await asyncio.sleep(0.05)
-        new = asyncio.create_task(ask(asking, renamed(there, "Police 2")))
+        new = asyncio.create_task(ask(asking, renewed(there)))
         await asyncio.sleep(0.05)
         city.gate.set()
         assert [record.fields for record in await asyncio.gather(*old, new)] == [GOOD] * 3
@@ -79,7 +91,7 @@ async def test_close_ends_calls_under_way_as_if_the_provider_were_gone() -> None
         city.gate.clear()
         retired = asyncio.create_task(ask(asking, there))
         await asyncio.sleep(0.05)
-        current = asyncio.create_task(ask(asking, renamed(there, "Police 2")))
+        current = asyncio.create_task(ask(asking, renewed(there)))
         await asyncio.sleep(0.05)
         await asking.close()
         for call in (retired, current):

@@ -83,15 +83,23 @@ def _print(difference: Difference, version: int | None, json: bool) -> None:
         return
     parts = [("+", difference.added), ("~", difference.changed), ("-", difference.removed)]
     rows = [(sign, kind, _some(keys)) for sign, part in parts for kind, keys in part.items()]
-    changes = bool(rows)
-    if difference.withheld:
-        rows.append(("!", "grants withheld: paused, revoked or expired", _some(difference.withheld)))
+    rows += [(sign, what, _some(keys)) for sign, what, keys in _of_grants(difference) if keys]
     if rows:
         table(("", "kind", "keys"), rows)
     if version is None:
-        say("nothing was changed" if changes else "no difference")
+        say("no difference" if difference.empty else "nothing was changed")
     else:
         say(f"revision {version} in force; running brokers follow within a second")
+
+
+def _of_grants(difference: Difference) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What happens to grants beside coming into force and going out of it with the directory."""
+    return [
+        ("~", "paused grants: declared otherwise, anew or no more", difference.paused),
+        ("~", "grants that go to another provider with their interface", difference.moved),
+        ("-", "requested grants revoked: consumer, interface or provider gone", difference.ended),
+        ("!", "grants withheld: paused, revoked or expired", difference.withheld),
+    ]
 
 
 def _some(keys: tuple[str, ...], most: int = 8) -> str:

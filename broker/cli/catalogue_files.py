@@ -52,6 +52,10 @@ def import_(
         shown = [str(row) for row in bad[:_MOST_SHOWN]]
         more = [f"and {len(bad) - _MOST_SHOWN} more; --bad-rows FILE lists all"] if len(bad) > _MOST_SHOWN else []
         raise CatalogueRefused((*shown, *more))
+    # An import of nothing would put an empty file in place of what an earlier one wrote.
+    empty = tuple(f"{file.name}: no resource is left to write" for file, one in found.items() if not one.resources)
+    if empty:
+        raise CatalogueRefused(empty)
     _write_resources({targets[file]: one for file, one in found.items()})
     _tell({file: (targets[file], one) for file, one in found.items()}, json)
 
@@ -59,7 +63,7 @@ def import_(
 def _check_encoding(encoding: str) -> None:
     try:
         "".encode(encoding or "utf-8")
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise typer.BadParameter("--encoding: is not the name of an encoding") from None
 
 

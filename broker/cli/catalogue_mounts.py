@@ -35,11 +35,13 @@ def mounts(provider: Provider = "", unmounted: Unmounted = False, file: ConfigFi
         table(
             ("code", "resource", "provider", "reason", "since"),
             [(one.code, one.name, one.provider, one.reason, _time(one.since)) for one in report.unmounted],
+            whole=("code", "provider"),
         )
     else:
         table(
             ("provider", "name", "resources", "mounted", "reachable"),
             [(one.provider, one.name, *map(str, _counts(one))) for one in report.providers],
+            whole=("provider",),
         )
 
 

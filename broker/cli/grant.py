@@ -101,12 +101,14 @@ def request(
         list[str] | None,
         typer.Option(help="Any other term, as in the catalogue: name=value, the value as JSON; may be repeated."),
     ] = None,
-    request_id: Annotated[str, typer.Option(help="The same id again makes no second grant.")] = "",
+    request_id: Annotated[str, typer.Option(help="The same id again makes no second grant; needs --from.")] = "",
     actor: Actor = "",
     file: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Ask for a grant on behalf of a consumer; the provider's approver decides."""
+    if request_id and since is None:  # which would be another day tomorrow, and so another request
+        raise typer.BadParameter("--request-id needs --from")
     config = load_config(file)
     terms: dict[str, Any] = {"consumer": consumer, "interface": interface, "purposes": purpose, "fields": field}
     terms |= {"valid_from": _midnight(since, config), "valid_until": _midnight(until, config)}

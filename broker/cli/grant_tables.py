@@ -45,6 +45,7 @@ def show_all(stories: Iterable[Story], zone: dt.tzinfo, now: dt.datetime) -> Non
             )
             for life in (story.life for story in stories)
         ],
+        whole=("id",),
     )
 
 
@@ -60,7 +61,7 @@ def show(story: Story, zone: dt.tzinfo, now: dt.datetime) -> None:
 
 
 def _decide_by(life: Life, zone: dt.tzinfo, now: dt.datetime) -> str:
-    if life.state is not State.REQUESTED or life.decide_by is None:
+    if shown(life, now) is not State.REQUESTED or life.decide_by is None:
         return ""
     return _time(life.decide_by, zone) + (" overdue" if is_overdue(life, now) else "")
 

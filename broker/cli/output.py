@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -35,10 +36,15 @@ def emit(value: Any) -> None:
     sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
-    """Print rows under headings."""
-    drawn = Table(*columns, title=title, title_justify="left")
-    for row in rows:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None, whole: Collection[str] = ()
+) -> None:
+    """Print rows under headings. Nothing is left out; what does not fit is folded, but in columns that are to stay whole."""
+    drawn, given = Table(title=title, title_justify="left"), list(rows)
+    for number, name in enumerate(columns):
+        least = max((cell_len(row[number]) for row in given), default=0) if name in whole else None
+        drawn.add_column(name, overflow="fold", min_width=least, no_wrap=name in whole)
+    for row in given:
         drawn.add_row(*row)
     console.print(drawn)
 

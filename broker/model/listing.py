@@ -13,7 +13,7 @@ import bisect
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from broker.errors import InvalidRequest, Violation
 
@@ -25,26 +25,11 @@ _DIGEST_BYTES = 8
 T = TypeVar("T")
 
 
-class Listed(Protocol):
-    """What can be listed."""
-
-    @property
-    def key(self) -> str:
-        """Its place in the list."""
-
-    @property
-    def text(self) -> str:
-        """What words are looked for in, folded."""
-
-
-L = TypeVar("L", bound=Listed)
-
-
 class Entry(NamedTuple, Generic[T]):
-    """One thing to be listed, with its place and its text."""
+    """One thing that can be listed."""
 
-    key: str
-    text: str
+    key: str  # its place in the list
+    text: str  # what words are looked for in, folded
     value: T
 
 
@@ -57,10 +42,10 @@ class Wanted(NamedTuple):
     scope: tuple[str, ...] = ()  # whatever else decides what is listed: of what kind, for whom, which level
 
 
-class Page(NamedTuple, Generic[L]):
+class Page(NamedTuple, Generic[T]):
     """The entries of a page, of how many, and by what a token for the next is bound."""
 
-    entries: Sequence[L]
+    entries: Sequence[Entry[T]]
     left: int  # entries from the page's first on, to the end of the list
     total: int
     scope: tuple[str, ...]
@@ -75,7 +60,7 @@ def fold(*texts: str) -> str:
     return unicodedata.normalize("NFKC", "\n".join(texts)).casefold()
 
 
-def page(entries: Sequence[L], wanted: Wanted) -> Page[L]:
+def page(entries: Sequence[Entry[T]], wanted: Wanted) -> Page[T]:
     """Return a page of entries that are in order of their keys.
 
     Raises:
@@ -93,7 +78,7 @@ def page(entries: Sequence[L], wanted: Wanted) -> Page[L]:
     return Page(found[begin : begin + size], len(found) - begin, len(found), scope)
 
 
-def _key(entry: Listed) -> str:
+def _key(entry: Entry[T]) -> str:
     return entry.key
 
 

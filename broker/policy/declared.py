@@ -59,7 +59,7 @@ def plan(known: Mapping[str, Known], catalogue: Catalogue, documents: Mapping[st
     for key, life in known.items():
         if key not in documents and life.origin == DIRECTORY:
             steps += _taken_out(key, life)
-    holders = {holder.id for holder in (*catalogue.consumers, *catalogue.groups)}
+    holders = {consumer.id for consumer in catalogue.consumers} | {group.id for group in catalogue.groups}
     ended = tuple(_ended(known, holders, provided))
     moved = tuple(_moved(known, provided))
     return Plan(

@@ -11,11 +11,13 @@ from __future__ import annotations
 import codecs
 import csv
 import datetime as dt
+import io
+import itertools
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
@@ -24,7 +26,10 @@ from broker.errors import CatalogueRefused, DirectoryUnusable
 _CHUNK_BYTES = 1 << 16
 _MAX_UNPACKED_BYTES = 256 << 20  # of a workbook: a small file may unpack to anything
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_MARK = "\ufeff"  # the byte order mark, where it was read as a character
 _DELIMITERS = ",\t;"
+_HEAD_ROWS = 10  # by which the delimiter is found out: titles and remarks may stand above the headings
+_MAX_CELL_CHARS = 1 << 17  # far more than any column may have
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -115,18 +120,40 @@ def _decodes(decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = 
 
 def _csv_rows(path: Path, encoding: str) -> Iterator[Row]:
     number = 0
+    csv.field_size_limit(_MAX_CELL_CHARS)  # of the process: nothing else here reads CSV
     try:
+        delimiter = _delimiter(path, encoding)
         with path.open(encoding=encoding, newline="") as stream:
-            first = stream.readline()
-            delimiter = max(_DELIMITERS, key=first.count)
-            stream.seek(0)
-            for number, cells in enumerate(csv.reader(stream, delimiter=delimiter, strict=True), 1):
+            for number, cells in enumerate(csv.reader(_unmarked(stream), delimiter=delimiter, strict=True), 1):
                 if any(cell.strip() for cell in cells):
                     yield Row(number, tuple(map(_unguarded, cells)))
     except UnicodeError:
         raise CatalogueRefused((f"{path.name}: after row {number}: is not {encoding}; try --encoding",)) from None
-    except csv.Error:
-        raise CatalogueRefused((f"{path.name}: after row {number}: is not CSV (a quotation mark is missing?)",)) from None
+    except csv.Error as error:
+        what = f"a cell is longer than {_MAX_CELL_CHARS} characters" if "limit" in str(error) else "is not CSV"
+        raise CatalogueRefused((f"{path.name}: after row {number}: {what} (a quotation mark is missing?)",)) from None
+
+
+def _unmarked(stream: TextIO) -> Iterator[str]:
+    """Give the lines without the byte order mark, which would belong to the first heading and to its quotation mark."""
+    for number, line in enumerate(stream):
+        yield line if number else line.removeprefix(_MARK)
+
+
+def _delimiter(path: Path, encoding: str) -> str:
+    """Return the delimiter that splits the most of the first rows, the headings among them, and into the most cells.
+
+    Others may occur within cells, a semicolon between items above all, but hardly in headings.
+    """
+    with path.open(encoding=encoding, errors="replace", newline="") as stream:
+        head = stream.read(_CHUNK_BYTES).removeprefix(_MARK)
+
+    def splits(delimiter: str) -> tuple[int, int]:
+        rows = itertools.islice(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), _HEAD_ROWS)
+        widths = [len(cells) for cells in rows if len(cells) > 1]
+        return len(widths), min(widths, default=0)
+
+    return max(_DELIMITERS, key=splits)
 
 
 # --- workbooks ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,14 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from broker.errors import BrokerError, ProviderNonsense, StartupError
+from broker.errors import (
+    BrokerError,
+    ProviderError,
+    ProviderNonsense,
+    ProviderOverloaded,
+    ProviderRefused,
+    StartupError,
+)
 from broker.exchange import Exchange
 from broker.model.call import Request
 from broker.model.catalogue import Interface, Provider, Resource
@@ -28,6 +35,8 @@ from broker.upstream.reach import reachable
 
 log = structlog.get_logger("probes")
 
+_ANSWERED = (ProviderNonsense, ProviderOverloaded, ProviderRefused)  # whoever says so is there
+_OUTCOMES = {True: "REACHED", False: "UNREACHABLE", None: "NOT_SENT"}
 _LONGEST_PAUSE_S = 1.0  # after which a changed catalogue is looked at
 
 
@@ -134,13 +143,18 @@ class MountProbes:
     async def _try_one(self, snapshot: Snapshot, key: bytes, probe: Probe, limit: asyncio.Semaphore) -> None:
         async with limit:
             try:
-                self._reached[key] = await self._reach(snapshot, probe)
+                reached = await self._reach(snapshot, probe)
             finally:
                 self._due_s[key] = next_s(key, self._exchange.mono_s(), self._settings.probe_s)
-        metrics.mount_probes.labels("REACHED" if self._reached[key] else "UNREACHABLE").inc()
+        if reached is not None:
+            self._reached[key] = reached
+        metrics.mount_probes.labels(_OUTCOMES[reached]).inc()
 
-    async def _reach(self, snapshot: Snapshot, probe: Probe) -> bool:
-        """Tell whether an answer came, whatever it said; how it fitted, the providers' sightings remember."""
+    async def _reach(self, snapshot: Snapshot, probe: Probe) -> bool | None:
+        """Tell whether an answer came, whatever it said; how it fitted, the providers' sightings remember.
+
+        None: the question could not be put, for a reason of ours, which says nothing about the provider.
+        """
         interface, provider, config = probe.interface, probe.provider, self._exchange.config
         if provider.endpoint is None:
             return False
@@ -150,11 +164,15 @@ class MountProbes:
         try:
             question = canonicalise(snapshot, interface, Request(interface=interface.id, arguments=interface.probe, purpose=""))
             await self._exchange.providers.ask(question, provider, timeout_s)
-        except ProviderNonsense:
+        except _ANSWERED:
             return True
-        except BrokerError as error:
+        except ProviderError as error:
             log.info("probe failed", interface=interface.id, provider=provider.id, reason=error.reason)
             return False
+        except BrokerError as error:
+            why = type(error).__name__
+            log.warning("a probe could not be sent", interface=interface.id, provider=provider.id, error=why)
+            return None
         return True
 
     def _count(self, found: Report) -> None:
@@ -195,10 +213,10 @@ def _plan(snapshot: Snapshot) -> Plan:
 
 def _key(snapshot: Snapshot, interface: Interface) -> bytes:
     """Return what stands for the thing to try: changed, it is another one."""
+    thing: object = snapshot.providers[interface.provider].endpoint
     if interface.probe:
-        return _definition(snapshot, interface)
-    endpoint = snapshot.providers[interface.provider].endpoint
-    return hashlib.sha256(msgspec.msgpack.encode(endpoint, order="deterministic")).digest()[:16]
+        thing = (_definition(snapshot, interface), interface.probe)
+    return hashlib.sha256(msgspec.msgpack.encode(thing, order="deterministic")).digest()[:16]
 
 
 def _definition(snapshot: Snapshot, interface: Interface) -> bytes:

@@ -92,7 +92,7 @@ def allowed(grant: Grant, asked: Interface, described: pb.Interface, consumer: s
 
 
 def mount_report(report: Report, snapshot: Snapshot) -> pb.GetMountReportResponse:
-    """Describe the mounts."""
+    """Describe the mounts, but for the list of what does not work, which may be long."""
     total = report.total
     return pb.GetMountReportResponse(
         resources=total.resources,
@@ -100,7 +100,7 @@ def mount_report(report: Report, snapshot: Snapshot) -> pb.GetMountReportRespons
         reachable=total.reachable,
         schema_matching=total.fitting,
         rate=total.rate,
-        unmounted=map(_unmounted, report.unmounted),
+        unmounted_total=len(report.unmounted),
         probed_at=None if report.probed_at_ms is None else _timestamp(report.probed_at_ms),
         providers=(
             pb.ProviderMounts(
@@ -115,7 +115,8 @@ def mount_report(report: Report, snapshot: Snapshot) -> pb.GetMountReportRespons
     )
 
 
-def _unmounted(line: Unmounted) -> pb.UnmountedResource:
+def unmounted(line: Unmounted) -> pb.UnmountedResource:
+    """Describe one resource that does not work."""
     return pb.UnmountedResource(
         code=line.resource.code,
         name=line.resource.name,

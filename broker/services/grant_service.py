@@ -128,7 +128,9 @@ class GrantService:
         decision = Decision(verb, signed(standing.name, message.actor), reason)
         permit = functools.partial(check, standing, verb)
         grant = await self._in_thread(self._take, message.id, decision, permit, now)
-        log.info("grant decided", grant=grant.id, verb=verb.value, state=pb.GrantState.Name(grant.state))
+        log.info(
+            "grant decided", grant=grant.id, verb=verb.value, state=pb.GrantState.Name(grant.state).removeprefix("GRANT_STATE_")
+        )
         try:
             await self._reload()
         except Exception as error:  # the control plane is looked at again in a moment anyway

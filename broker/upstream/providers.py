@@ -1,6 +1,6 @@
 """The one face of the folder: asks a provider a question and returns a checked record.
 
-A connector belongs to one value of a provider's definition. When the definition changes, calls go to a new connector at once
+A connector belongs to one value of a provider's endpoint. When the endpoint changes, calls go to a new connector at once
 and the old one is closed after the last call that uses it. What must not go in here: protocols, formats and whether to ask.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from broker.config import Config
 from broker.errors import ProviderNonsense, ProviderTimeout, ProviderUnavailable
 from broker.model.call import Question, Record
-from broker.model.catalogue import GrpcEndpoint, HttpEndpoint, Provider, SqlEndpoint
+from broker.model.catalogue import Endpoint, GrpcEndpoint, HttpEndpoint, Provider, SqlEndpoint
 from broker.upstream.answer import check_answer
 from broker.upstream.grpc import GrpcConnector
 from broker.upstream.http import HttpConnector
@@ -67,10 +67,10 @@ _CONNECTORS: Mapping[type, Callable[[Provider, Any, Config, Callable[[], int]], 
 
 
 class _Held:
-    """A connector, the provider it is for, and the calls that use it now."""
+    """A connector, the endpoint it is for, and the calls that use it now."""
 
-    def __init__(self, provider: Provider, connector: Connector) -> None:
-        self.provider = provider
+    def __init__(self, endpoint: Endpoint, connector: Connector) -> None:
+        self.endpoint = endpoint
         self.connector = connector
         self.calls = 0
 
@@ -139,15 +139,16 @@ class Providers:
                 self._close_soon(held)
 
     def _current(self, provider: Provider) -> _Held:
-        """Return the connector for this value of the provider, retiring the one of an earlier value."""
+        """Return the connector for this value of the endpoint, retiring the one of an earlier value."""
         if self._closed:
             raise ProviderUnavailable(provider.id)
         held = self._held.get(provider.id)
-        if held is not None and held.provider == provider:
+        if held is not None and held.endpoint == provider.endpoint:
             return held
         if provider.endpoint is None:  # the catalogue's validation lets no interface have such a provider
             raise ProviderUnavailable(provider.id)
-        new = _Held(provider, _CONNECTORS[type(provider.endpoint)](provider, provider.endpoint, self._config, self._wall_ms))
+        connector = _CONNECTORS[type(provider.endpoint)](provider, provider.endpoint, self._config, self._wall_ms)
+        new = _Held(provider.endpoint, connector)
         self._held[provider.id] = new
         if held is not None:
             self._retire(held)
