@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.demo.catalogue import Addresses, write_catalogue
@@ -126,6 +126,7 @@ async def test_a_running_broker_serves_on_from_what_was_exported(tmp_path: Path,
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 
 
+@settings(deadline=None)  # it writes files, and a busy disk is not what is tested
 @given(TEXT, TEXT, st.dictionaries(TEXT, TEXT, max_size=4), st.floats(0.001, 1e6), st.integers(0, 10**12))
 def test_any_text_and_number_survives(
     tmp_path_factory: pytest.TempPathFactory,
