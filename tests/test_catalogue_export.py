@@ -32,7 +32,7 @@ def broker(tmp_path: Path) -> RunningBroker:
 
 
 def _json(broker: RunningBroker, *arguments: str | Path) -> Any:
-    done = broker.run("catalogue", *map(str, arguments), "--json")
+    done = broker.run_here("catalogue", *map(str, arguments), "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -46,7 +46,7 @@ def test_what_was_applied_is_exported_and_applies_to_no_difference(tmp_path: Pat
         *(f"{kind}.toml" for kind in ("providers", "resources", "interfaces", "consumers", "groups", "grants")),
         "resources.csv",
     }
-    assert broker.run("catalogue", "diff", str(tmp_path / "out")).stdout == "no difference\n"
+    assert broker.run_here("catalogue", "diff", str(tmp_path / "out")).stdout == "no difference\n"
     assert _json(broker, "apply", tmp_path / "out")["version"] == 1, "applied, it is no new revision"
     _the_csv_is_the_same_resources(tmp_path / "resources.csv", written)
 
@@ -63,19 +63,19 @@ def test_what_is_withheld_is_exported_and_stays_as_it_is(tmp_path: Path, broker:
     _json(broker, "apply", tmp_path / "demo")
     ended = {"pause": "tax-hall.national.tax.income", "revoke": "tax-hall.national.tax.rating"}
     for verb, key in ended.items():
-        assert broker.run("grant", verb, key, "--reason", "r").returncode == 0
-    before = [broker.run("grant", "show", key, "--json").stdout for key in ended.values()]
+        assert broker.run_here("grant", verb, key, "--reason", "r").returncode == 0
+    before = [broker.run_here("grant", "show", key, "--json").stdout for key in ended.values()]
     assert _json(broker, "export", tmp_path / "out")["grants"] == _json(broker, "check", tmp_path / "demo")["grants"]
     difference = _json(broker, "diff", tmp_path / "out")["difference"]
     assert {part: found for part, found in difference.items() if found} == {"withheld": sorted(ended.values())}
     _json(broker, "apply", tmp_path / "out")
-    assert [broker.run("grant", "show", key, "--json").stdout for key in ended.values()] == before
+    assert [broker.run_here("grant", "show", key, "--json").stdout for key in ended.values()] == before
 
 
 def test_a_directory_that_holds_toml_is_left_alone(tmp_path: Path, broker: RunningBroker) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.toml").write_text("")
-    done = broker.run("catalogue", "export", str(tmp_path / "out"))
+    done = broker.run_here("catalogue", "export", str(tmp_path / "out"))
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["mine.toml"]
 
@@ -85,7 +85,7 @@ def test_a_directory_within_a_catalogue_is_not_exported_into(tmp_path: Path, bro
     live = tmp_path / "catalogue"
     export.write(Catalogue(providers=(Provider(id="q", name="某局", level="CITY"),)), live)
     before = sorted(live.rglob("*"))
-    done = broker.run("catalogue", "export", str(live / below))
+    done = broker.run_here("catalogue", "export", str(live / below))
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
     assert "which is a catalogue" in done.stderr
     assert sorted(live.rglob("*")) == before, "nothing was made"
@@ -104,7 +104,7 @@ def test_an_empty_control_plane_is_exported_as_an_empty_catalogue(tmp_path: Path
 
 def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path, broker: RunningBroker) -> None:
     (tmp_path / "out").touch()
-    done = broker.run("catalogue", "export", str(tmp_path / "out"))
+    done = broker.run_here("catalogue", "export", str(tmp_path / "out"))
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
 
 

@@ -40,7 +40,7 @@ def command(tmp_path: Path, directory: Path) -> Any:
     broker = RunningBroker(tmp_path)
 
     def run(*arguments: str | Path) -> Any:
-        return broker.run("catalogue", "import", *map(str, arguments), "--into", str(directory), COLUMNS="200")
+        return broker.run_here("catalogue", "import", *map(str, arguments), "--into", str(directory), COLUMNS="200")
 
     return run
 

@@ -27,7 +27,7 @@ class Operator:
         self.directory = directory
 
     def run(self, *arguments: str) -> Any:
-        return self.broker.run(*arguments, COLUMNS="200")
+        return self.broker.run_here(*arguments, COLUMNS="200")
 
     def json(self, *arguments: str) -> Any:
         done = self.run(*arguments, "--json")
@@ -117,7 +117,7 @@ def test_identifiers_are_never_cut(operator: Operator) -> None:
     operator.json("catalogue", "apply", str(operator.directory))
     asked = operator.request()["id"]
     for columns in ("40", "80"):
-        shown = operator.broker.run("grant", "list", COLUMNS=columns).stdout
+        shown = operator.broker.run_here("grant", "list", COLUMNS=columns).stdout
         assert long in shown
         assert asked in shown
         assert "…" not in shown

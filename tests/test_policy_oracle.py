@@ -204,6 +204,7 @@ def test_what_a_consumer_holds_reads_back_as_it_was_granted(consumer: str, expec
         groups=(Group(id="halls", name="大厅", members=("a", "b")),),
         grants=grants,
     )
-    held = compile_snapshot(catalogue, 1).granted_to(consumer)
+    snapshot = compile_snapshot(catalogue, 1)
+    held = [snapshot.grant(holding) for holding in snapshot.held_by(consumer)]
     assert {grant.id for grant in held} == expected
     assert all(grant in grants for grant in held)

@@ -171,7 +171,7 @@ async def test_a_restored_control_plane_is_read_anew_once_it_has_caught_up(own: 
     own.apply(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(id="a"),)))
     await own.put(catalogue("http://127.0.0.1:1", own.public_key, grants=(grant(id="a"), grant(id="new"))))
     left = snapshot_file.open_snapshot(own.directory / "data" / "policy.snapshot")
-    assert [held.id for held in left.granted_to(CONSUMER)] == ["a", "new"]
+    assert [held.grant for held in left.held_by(CONSUMER)] == ["a", "new"]
 
 
 async def test_what_this_version_cannot_read_leaves_the_last_snapshot_in_force(own: RunningBroker) -> None:

@@ -37,6 +37,8 @@ def mounts(provider: Provider = "", unmounted: Unmounted = False, file: ConfigFi
             [(one.code, one.name, one.provider, one.reason, _time(one.since)) for one in report.unmounted],
             whole=("code", "provider"),
         )
+        if more := report.unmounted_total - len(report.unmounted):
+            say(f"and {more} more; choose a --provider")
     else:
         table(
             ("provider", "name", "resources", "mounted", "reachable"),

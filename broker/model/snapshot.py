@@ -110,10 +110,6 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         fields = {field for grant in grants for field in grant.fields}  # each version answers its own
         return msgspec.structs.replace(grants[-1], fields=tuple(sorted(fields)))
 
-    def granted_to(self, consumer: str) -> list[Grant]:
-        """Return every grant that a consumer holds, in order of id, at the cost of `held_by` and more."""
-        return [self.grant(holding) for holding in self.held_by(consumer)]
-
 
 def _by_version(interfaces: list[Interface]) -> dict[tuple[str, int], Interface]:
     table: dict[tuple[str, int], Interface] = {}
