@@ -106,7 +106,7 @@ def test_the_list(operator: Operator) -> None:
     assert listed("--overdue") == [first]
     assert listed("--state", "approved", "--state", "REQUESTED", "--limit", "2") == ["g1", first]
     assert listed("--after", first, "--consumer", "tax-hall", "--interface", INTERFACE) == [second]
-    shown = operator.run("grant", "list", "--limit", "2").stdout
+    shown = operator.broker.run("grant", "list", "--limit", "2", COLUMNS="200").stdout
     assert "2020-01-01 08:00 overdue" in shown
     assert f"there are more: --after {first}" in shown
 
