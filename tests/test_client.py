@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,9 +53,8 @@ async def test_a_plain_stub_on_our_channel_carries_the_token_on_every_kind_of_ca
         request = pb.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE)
         answer = await stub.Call(request)
         assert answer.outcome == pb.OUTCOME_FOUND
-        for call in (stub.Compose(pb.ComposeRequest()), stub.StreamCalls(iter([pb.StreamCallsRequest()]))):
-            with contextlib.suppress(grpc.aio.AioRpcError):  # sending may notice before reading does
-                await call.read()
+        # nothing is sent on the stream: a write that loses the race against the refusal is told as INTERNAL by grpcio
+        for call in (stub.Compose(pb.ComposeRequest()), stub.StreamCalls()):
             assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
