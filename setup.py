@@ -5,9 +5,11 @@ Both are made at build time and never checked in. Everything declarative stands 
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -32,29 +34,70 @@ def generate_protobuf(out: Path) -> None:
     (out / "broker" / "v1" / "__init__.py").write_text('"""Generated from proto/broker/v1 at build time."""\n')
 
 
-def pkg_config(package: str, flag: str) -> list[str]:
+# As pkg-config knows them: the least version (nghttp2 before 1.52 lacks mended frame handling), and Debian's package.
+LIBRARIES = {"libcrypto": ("3.0", "libssl-dev"), "libnghttp2": ("1.52", "libnghttp2-dev")}
+
+
+def pkg_config(library: str, *flags: str) -> list[str]:
+    least, package = LIBRARIES[library]
     try:
-        found = subprocess.run(["pkg-config", flag, package], capture_output=True, text=True, check=True)  # noqa: S603, S607
+        found = subprocess.run(  # noqa: S603
+            ["pkg-config", *flags, f"{library} >= {least}"],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError) as error:
-        raise SystemExit(f"{package} was not found by pkg-config; on Debian: apt-get install libssl-dev pkg-config") from error
+        raise SystemExit(
+            f"{library} {least} or newer was not found by pkg-config; on Debian: apt-get install {package} pkg-config"
+        ) from error
     return shlex.split(found.stdout)
 
 
-def native(name: str, *, libraries: tuple[str, ...] = ()) -> Extension:
+def link_flags(library: str) -> list[str]:
+    """Link nghttp2 statically where there is an archive that a shared object can take (Debian's is not compiled for that)."""
+    if library == "libnghttp2":
+        archive = Path(*pkg_config(library, "--variable=libdir")) / "libnghttp2.a"
+        if archive.exists() and can_be_linked(archive):
+            return [str(archive), "-Wl,--exclude-libs,ALL"]
+    return pkg_config(library, "--libs")
+
+
+@functools.cache
+def can_be_linked(archive: Path) -> bool:
+    with tempfile.TemporaryDirectory() as scratch:
+        command = ["cc", "-shared", "-o", f"{scratch}/probe.so", "-Wl,--whole-archive", str(archive), "-Wl,--no-whole-archive"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+def native(name: str, *libraries: str) -> Extension:
     return Extension(
         f"broker._native.{name}",
         [f"ext/{name}.pyx"],
         include_dirs=["ext"],
-        extra_compile_args=[*OPTIMISE, *SANITIZE, *(f for lib in libraries for f in pkg_config(lib, "--cflags"))],
-        extra_link_args=[*SANITIZE, *(f for lib in libraries for f in pkg_config(lib, "--libs"))],
+        extra_compile_args=[*OPTIMISE, *SANITIZE, *(f for library in libraries for f in pkg_config(library, "--cflags"))],
+        extra_link_args=[*SANITIZE, *(f for library in libraries for f in link_flags(library))],
     )
 
+
+# Module by module, the libraries that it is linked with.
+MODULES: dict[str, tuple[str, ...]] = {
+    "cachekey": ("libcrypto",),
+    "policy": (),
+    "counters": (),
+    "remembered": (),
+    "wire": (),
+    "session": ("libnghttp2",),
+    "front": (),
+    "connection": ("libnghttp2",),
+    "relay": ("libnghttp2",),
+}
 
 if __name__ == "__main__":
     generate_protobuf(ROOT)  # before setup() looks for packages: broker.v1 is one only when it has modules
     setup(
         ext_modules=cythonize(
-            [native("cachekey", libraries=("libcrypto",)), native("policy"), native("counters"), native("remembered")],
+            [native(name, *libraries) for name, libraries in MODULES.items()],
             build_dir="build/cython",
             include_path=["ext"],
             compiler_directives={

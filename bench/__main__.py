@@ -1,4 +1,4 @@
-"""`python -m bench [NAME…] [--rounds N] [--json FILE]`: runs benchmarks and prints a table each.
+"""`python -m bench [NAME…] [--rounds N] [--json FILE]`: runs benchmarks and prints a table each. `'front*'` names several.
 
 Exit code 0 even when some are skipped (each says why), 1 when a round did not do what it measures. What must not go in here:
 benchmarks (a file each) and how they are run (runner.py).
@@ -7,6 +7,7 @@ benchmarks (a file each) and how they are run (runner.py).
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import os
 import sys
 from pathlib import Path
@@ -27,8 +28,9 @@ def _arguments(known: list[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=_rounds, default=runner.DEFAULT_ROUNDS, help="after one that is thrown away")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results to this file too")
     arguments = parser.parse_args()
-    if unknown := [name for name in arguments.names if name not in known]:
+    if unknown := [name for name in arguments.names if not fnmatch.filter(known, name)]:
         parser.error(f"no benchmark `{unknown[0]}`; there are {', '.join(known)}")
+    arguments.names = [found for name in arguments.names for found in fnmatch.filter(known, name)]
     return arguments
 
 

@@ -48,6 +48,7 @@ class Grpc(Section, frozen=True):
     """The consumers' side."""
 
     address: str = "127.0.0.1:50051"
+    fronts: Annotated[int, msgspec.Meta(ge=0, le=64)] = 1  # processes that take the calls; 0: the core takes them itself
     insecure: bool = False  # cleartext beyond loopback must be asked for in so many words
     tls: Tls = Tls()
     reflection: bool = True
@@ -56,6 +57,48 @@ class Grpc(Section, frozen=True):
     drain_ms: NotNegative = 300  # between NOT_SERVING and closing, so that balancers look away first
     grace_ms: NotNegative = 5000  # for calls in progress after that
     keepalive_min_interval_ms: Positive = 10_000
+
+
+class Front(Section, frozen=True):
+    """What one connection of a consumer to a front may do. Beyond it the connection is ended, counted, and the limit logged.
+
+    A name with `_per_second` beside it is a budget: so many at once, and so many more each second.
+    """
+
+    frames: Positive = 200_000
+    frames_per_second: Positive = 200_000
+    resets: Positive = 200  # received, and sent because of an error
+    resets_per_second: Positive = 33
+    pings: Positive = 20  # one more for each frame of ours that they may answer
+    pings_per_second: Positive = 2
+    settings: Positive = 20
+    settings_per_second: Positive = 2
+    priorities: Positive = 100
+    priorities_per_second: Positive = 10
+    window_updates: Positive = 1000  # ten more for each frame of ours that they may answer
+    window_updates_per_second: Positive = 100
+    empty_frames: Positive = 1  # without a byte and without an end
+    empty_frames_per_second: Positive = 1
+    unknown_frames: Positive = 20
+    unknown_frames_per_second: Positive = 2
+    continuations: Positive = 8  # of one header block
+    header_block_bytes: Positive = 65_536  # as it comes
+    header_bytes: Positive = 16_384  # decoded, 32 for each field beside (RFC 9113 §6.5.2); three larger ones in a row end it
+    header_fields: Annotated[int, msgspec.Meta(ge=1, le=64)] = 64
+    streams: Positive = 100  # at once
+    stream_window_bytes: Annotated[int, msgspec.Meta(ge=1024, le=1 << 30)] = 65_536
+    connection_window_bytes: Annotated[int, msgspec.Meta(ge=65_535, le=1 << 30)] = 1 << 20
+    outbound_bytes: Positive = 1 << 20  # that wait for the socket; beyond it nothing more is read
+    preface_timeout_ms: Positive = 5000
+    settings_timeout_ms: Positive = 10_000
+    header_timeout_ms: Positive = 10_000
+    handshake_timeout_ms: Positive = 5000  # of TLS
+    idle_timeout_ms: Positive = 300_000
+    max_age_ms: Positive = 1_800_000  # give or take a tenth
+    stalled_stream_timeout_ms: Positive = 30_000  # its consumer does not take what is there for it
+    stalled_timeout_ms: Positive = 60_000  # the socket takes nothing
+    connections: Positive = 10_000  # of one front
+    connections_of_identity: Positive = 1000  # of one client certificate, with one front
 
 
 class Admin(Section, frozen=True):
@@ -145,6 +188,7 @@ class Config(Section, frozen=True):
 
     data_dir: str = "var"
     grpc: Grpc = Grpc()
+    front: Front = Front()
     admin: Admin = Admin()
     cache: Cache = Cache()
     control: ControlPlane = ControlPlane()

@@ -37,7 +37,6 @@ cdef extern from "crc32c.h" nogil:
 
 cdef enum:
     FORMAT = 1
-    FLAG_NOT_FOUND = 1
     CRC_AT = 4
     TIMES_AT = 8
 

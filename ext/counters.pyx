@@ -23,32 +23,10 @@ cdef extern from "atomic64.h" nogil:
     void atomic64_store(uint64_t *word, uint64_t value)
     bint atomic64_swap(uint64_t *word, uint64_t expected, uint64_t wanted)
 
-cdef enum:
-    LINE_BYTES = 64
-    LEFT_BITS = 40             # of a day's word; the rest is the number of the day
-
 cdef uint64_t LEFT_MASK = (<uint64_t>1 << LEFT_BITS) - 1
 cdef int64_t MOST_DAYS = 1 << (64 - LEFT_BITS)
 cdef int64_t MOST_NS = <int64_t>1 << 62            # so are a term's, so that no sum of them overflows
 cdef uint64_t LEAP_NS = <uint64_t>3600 * 1_000_000_000   # more than processes differ by in what they take for now
-
-
-cdef struct Line:
-    uint64_t key               # 0: the line is free
-    uint64_t whole_at_ns       # when the rate's allowance is whole again, by the clock that does not stop
-    uint64_t day_left          # number of the day, and how many calls of the block reserved for it are left
-    uint64_t total_left        # how many calls of the block reserved for good are left
-    uint64_t day_beyond        # number of the day, and how many calls nobody had reserved of it when that was last known
-    uint64_t total_beyond
-    uint64_t zero[2]
-
-
-cdef enum Spent:
-    SPENT
-    RATE_USED_UP
-    DAY_USED_UP                # the block is; there may be another
-    TOTAL_USED_UP              # the block is; there may be another
-    NO_LINE                    # the memory is full: there is no telling
 
 
 cdef inline Line *line_of(Line *lines, uint64_t mask, uint64_t key) noexcept nogil:
@@ -67,7 +45,7 @@ cdef inline Line *line_of(Line *lines, uint64_t mask, uint64_t key) noexcept nog
     return NULL
 
 
-cdef inline Line *existing_line(Line *lines, uint64_t mask, uint64_t key) noexcept nogil:
+cdef Line *existing_line(Line *lines, uint64_t mask, uint64_t key) noexcept nogil:
     """Return the line of a key; NULL where there is none."""
     cdef uint64_t at = key & mask
     cdef uint64_t tried, found
@@ -141,7 +119,7 @@ cdef inline void give_back_day(Line *line, uint64_t day) noexcept nogil:
         held = atomic64_load(&line.day_left)
 
 
-cdef inline Spent spend(Line *line, const Term *term, uint64_t now_ns, uint64_t day, uint64_t *wait_ns) noexcept nogil:
+cdef Spent spend(Line *line, const Term *term, uint64_t now_ns, uint64_t day, uint64_t *wait_ns) noexcept nogil:
     """Take one call off every limit of a grant, or off none."""
     wait_ns[0] = spend_rate(line, term, now_ns)
     if wait_ns[0] != 0:
@@ -157,16 +135,43 @@ cdef inline Spent spend(Line *line, const Term *term, uint64_t now_ns, uint64_t 
     return SPENT
 
 
+cdef Left left_of(Line *line, const Term *term, uint64_t now_ns, uint64_t day) noexcept nogil:
+    """Tell what is left of a term's limits: the blocks, and what nobody has reserved."""
+    cdef Left left
+    cdef uint64_t held = atomic64_load(&line.day_left), beyond = atomic64_load(&line.day_beyond)
+    cdef uint64_t whole = atomic64_load(&line.whole_at_ns)
+    cdef uint64_t behind = min(whole - now_ns, term.burst_ns) if whole > now_ns else 0
+    left.burst = (term.burst_ns - behind) // term.interval_ns
+    left.today = (held & LEFT_MASK if held >> LEFT_BITS == day else 0) + (beyond & LEFT_MASK if beyond >> LEFT_BITS == day else 0)
+    left.total = atomic64_load(&line.total_left) + atomic64_load(&line.total_beyond)
+    return left
+
+
+cdef bint has_moved(Line *line) noexcept nogil:
+    return atomic64_load(&line.moved) != 0
+
+
+cdef inline uint64_t take_all(uint64_t *word) noexcept nogil:
+    cdef uint64_t held = atomic64_load(word)
+    while not atomic64_swap(word, held, 0):
+        held = atomic64_load(word)
+    return held
+
+
 cdef inline bint adopt_line(Line *into, uint64_t into_mask, Line *other, uint64_t mask, const Term *term) noexcept nogil:
-    """Copy the line of a term, if there is one; False when there is no room for it."""
+    """Move the line of a term, if there is one; False when there is no room for it. What is moved cannot be spent twice: other
+    processes that still have the old memory find its blocks empty, and know by `moved` to look for the new one."""
     cdef Line *found = existing_line(other, mask, term.counter)
-    cdef Line *copy
-    if found == NULL:
+    cdef Line *made
+    if found == NULL or has_moved(found):
         return True
-    copy = line_of(into, into_mask, term.counter)
-    if copy == NULL:
+    made = line_of(into, into_mask, term.counter)
+    if made == NULL:
         return False
-    copy[0] = found[0]
+    atomic64_store(&found.moved, 1)
+    made.whole_at_ns, made.day_beyond, made.total_beyond = found.whole_at_ns, found.day_beyond, found.total_beyond
+    made.day_left = take_all(&found.day_left)
+    made.total_left = take_all(&found.total_left)
     return True
 
 
@@ -181,12 +186,6 @@ cdef int check_now(int64_t now_ns, int64_t day) except -1:
 @cython.final
 cdef class Counters:
     """See `counters.pyi`."""
-
-    cdef Py_buffer _memory
-    cdef Line *_lines
-    cdef uint64_t _mask
-    cdef bint _open
-    cdef Py_ssize_t _users     # threads that are in the memory without the interpreter lock
 
     def __cinit__(self, memory):
         PyObject_GetBuffer(memory, &self._memory, PyBUF_WRITABLE)
@@ -272,14 +271,15 @@ cdef class Counters:
         check_now(now_ns, day)
         cdef const Term *term = image.at(ref)
         cdef Line *line = self._line(term)
-        cdef uint64_t left = atomic64_load(&line.day_left), beyond = atomic64_load(&line.day_beyond)
-        cdef uint64_t whole = atomic64_load(&line.whole_at_ns)
-        cdef uint64_t behind = min(whole - <uint64_t>now_ns, term.burst_ns) if whole > <uint64_t>now_ns else 0
-        left = left & LEFT_MASK if left >> LEFT_BITS == <uint64_t>day else 0
-        beyond = beyond & LEFT_MASK if beyond >> LEFT_BITS == <uint64_t>day else 0
-        total = atomic64_load(&line.total_left) + atomic64_load(&line.total_beyond)
-        rate = (term.burst_ns - behind) // term.interval_ns
-        return rate, left + beyond if term.quota_per_day else None, total if term.quota_total else None
+        cdef Left left = left_of(line, term, <uint64_t>now_ns, <uint64_t>day)
+        return left.burst, left.today if term.quota_per_day else None, left.total if term.quota_total else None
+
+    def settle(self):
+        """See `counters.pyi`."""
+        cdef uint64_t at
+        self._check_open()
+        for at in range(self._mask + 1):
+            atomic64_store(&self._lines[at].moved, 0)
 
     def lines(self):
         """See `counters.pyi`."""

@@ -6,7 +6,7 @@ Sets of eight in the order in which they were written, so that the oldest goes f
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
@@ -14,22 +14,6 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from broker._native.policy cimport Image
 from decision cimport Moment
 from image cimport CREDENTIAL_BYTES, NOBODY, Policy, find_consumer
-
-cdef enum:
-    DIGEST_BYTES = 32
-    WAYS = 8
-
-
-cdef struct Proof:
-    uint8_t digest[DIGEST_BYTES]
-    uint8_t credential[CREDENTIAL_BYTES]
-    int64_t begins_ms
-    int64_t ends_ms        # 0: the place is free
-
-
-cdef struct Set:
-    Proof ways[WAYS]       # free ones first, then the one that was written longest ago
-
 
 cdef inline Set *set_of(Set *sets, uint64_t mask, const unsigned char *digest) noexcept nogil:
     cdef uint64_t at
@@ -74,9 +58,6 @@ cdef const unsigned char *bytes_of(bytes data, Py_ssize_t size) except NULL:
 cdef class Remembered:
     """See `remembered.pyi`."""
 
-    cdef Set *_sets
-    cdef uint64_t _mask
-
     def __cinit__(self, uint64_t proofs):
         cdef uint64_t sets = 1
         while sets * WAYS < proofs and sets < <uint64_t>1 << 28:
@@ -105,6 +86,18 @@ cdef class Remembered:
         now.earliest_ms, now.latest_ms = earliest_ms, latest_ms
         cdef uint32_t found = recall(self._sets, self._mask, &image.policy, bytes_of(digest, DIGEST_BYTES), &now)
         return None if found == NOBODY else found
+
+    def proof(self, bytes digest):
+        """See `remembered.pyi`."""
+        cdef const unsigned char *wanted = bytes_of(digest, DIGEST_BYTES)
+        cdef Set *found = set_of(self._sets, self._mask, wanted)
+        cdef const Proof *one
+        cdef int i
+        for i in range(WAYS):
+            one = &found.ways[i]
+            if one.ends_ms != 0 and memcmp(one.digest, wanted, DIGEST_BYTES) == 0:
+                return PyBytes_FromStringAndSize(<const char *>one.credential, CREDENTIAL_BYTES), one.begins_ms, one.ends_ms
+        return None
 
     def forget(self):
         """See `remembered.pyi`."""

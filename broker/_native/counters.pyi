@@ -58,12 +58,17 @@ class Counters:
         """Return how many calls are left of the burst, of the day and in all, as far as this machine knows; None: no limit."""
 
     def adopt(self, other: Counters, image: Image) -> None:
-        """Copy the lines of an image's grants out of other counters, while nobody uses either.
+        """Move the lines of an image's grants out of other counters, which other processes may still be using.
+
+        What has moved cannot be spent there any more; fronts look for the new memory.
 
         Raises:
             MemoryError: every line is taken.
             ValueError: either is closed.
         """
+
+    def settle(self) -> None:
+        """Take every line for one that has not moved: for a process that starts on memory that it alone may leave."""
 
     def lines(self) -> tuple[int, int]:
         """Return how many lines are taken, and how many there are. Raises ValueError: the counters are closed."""

@@ -26,6 +26,9 @@ class Remembered:
     def recall(self, image: Image, digest: bytes, earliest_ms: int, latest_ms: int) -> int | None:
         """Return the number of the consumer that a proof stands for now; None if it is unknown, over, or not yet good."""
 
+    def proof(self, digest: bytes) -> tuple[bytes, int, int] | None:
+        """Return credential, begin and end (ms) of what is remembered under a digest (32 bytes), whatever the time is."""
+
     def forget(self) -> None:
         """Forget everything."""
 

@@ -62,6 +62,12 @@ class Clock:
         self._quiet_until_ms = 0
         self._anchor = self._find_anchor()
 
+    @property
+    def anchor_ms(self) -> int:
+        """What the wall clock said less the time since boot, when the clock was anchored: this and the time since boot is the
+        time that nobody can set."""
+        return self._anchor.wall_ms - self._anchor.elapsed_ms
+
     def __call__(self) -> Times:
         """Return what time it can be now."""
         elapsed_ms = _elapsed_ms()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from pathlib import Path
 
 from broker._native.counters import Counters
@@ -38,6 +39,8 @@ class CounterFile:
         if not boot or not self._is_good():
             self._make(MIN_LINES).replace(file)
         self._mapping = _Mapping(file)
+        self.made = time.time_ns()  # another number whenever the counters are in another file
+        self.counters.settle()  # nobody else moves them any more
 
     @property
     def counters(self) -> Counters:
@@ -47,7 +50,8 @@ class CounterFile:
     def fit(self, image: Image) -> None:
         """Make room for every grant of an image, twice over; what was counted for those that have gone is dropped.
 
-        The new file is whole before it takes the place of the old one.
+        The new file is whole before it takes the place of the old one, and what is in the one is not in the other any more:
+        a process that still has the old one mapped finds nothing there to spend.
 
         Raises:
             DirectoryUnusable: the larger file cannot be made; the old one stays in use.
@@ -59,7 +63,7 @@ class CounterFile:
         mapping = _Mapping(made)
         mapping.counters.adopt(self.counters, image)
         made.replace(self._file)
-        mapping, self._mapping = self._mapping, mapping
+        mapping, self._mapping, self.made = self._mapping, mapping, time.time_ns()
         mapping.close()
 
     def close(self) -> None:
@@ -90,6 +94,18 @@ class CounterFile:
         except OSError as error:
             raise DirectoryUnusable(f"{made}: cannot be made ({error.strerror})") from error
         return made
+
+
+def map_counters(file: Path) -> Counters:
+    """Map the counters that a core has made; they stay mapped as long as they are used.
+
+    Raises:
+        DirectoryUnusable: there are none, or none that are whole.
+    """
+    try:
+        return _Mapping(file).counters
+    except ValueError as error:
+        raise DirectoryUnusable(f"{file}: holds no counters ({error})") from error
 
 
 class _Mapping:

@@ -20,6 +20,8 @@ import base64
 import binascii
 import hashlib
 import json
+import struct
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
@@ -38,6 +40,7 @@ from broker.policy.certificates import MALFORMED, NOBODY, Certificate, Span, Tru
 
 ALGORITHM = "EdDSA"
 _LAST_SECOND = 1 << 40  # beyond it, milliseconds are no longer numbers of 64 bits
+_NOTE = struct.Struct("<Q16sqq")
 _ALWAYS = Span(-(1 << 62), 1 << 62)
 
 
@@ -90,6 +93,7 @@ class Identifier:
         self._settings = settings
         self._max_token_bytes = max_token_bytes
         self._remembered_under: tuple[Trust, Mapping[str, str]] = (NOBODY, {})
+        self.generation = time.time_ns()  # another number whenever what was proved before may be proved no more
 
     def identify(self, peer: Peer, snapshot: Snapshot, times: Times) -> Consumer:
         """Return the consumer that a caller is.
@@ -102,7 +106,7 @@ class Identifier:
         """
         if len(peer.token) > self._max_token_bytes:
             raise Unauthenticated
-        self._forget_what_may_have_changed(snapshot)
+        self.forget_what_may_have_changed(snapshot)
         digest = _digest(peer)
         number = self.remembered.recall(snapshot.image, digest, times.earliest_ms, times.latest_ms)
         if number is not None:
@@ -113,12 +117,18 @@ class Identifier:
         self.remembered.remember(digest, proof.credential, *proof.good)
         return proof.consumer
 
-    def _forget_what_may_have_changed(self, snapshot: Snapshot) -> None:
+    def note(self, peer: Peer) -> bytes | None:
+        """Return what a front is to remember of what a caller has proved: generation, credential, begin, end (ms)."""
+        proof = self.remembered.proof(_digest(peer))
+        return None if proof is None else _NOTE.pack(self.generation, *proof)
+
+    def forget_what_may_have_changed(self, snapshot: Snapshot) -> None:
         """A credential says which key and name were shown; who is trusted, and whose the other names are, it does not say."""
         under = (self.trust, snapshot.certificate_names)
         if under[0] is not self._remembered_under[0] or under[1] is not self._remembered_under[1]:
             if under != self._remembered_under:
                 self.remembered.forget()
+                self.generation = time.time_ns()
             self._remembered_under = under
 
     def _prove(self, peer: Peer, snapshot: Snapshot) -> _Proof | None:

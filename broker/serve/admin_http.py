@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from broker.cache.store import CacheStore
 from broker.errors import PortTaken
+from broker.serve.front_counts import FrontCounts
 from broker.telemetry import metrics
 
 
@@ -42,9 +43,11 @@ class _CacheCollector(Collector):
 class AdminHttp:
     """Serves the admin page."""
 
-    def __init__(self, cache: CacheStore, ready: Callable[[], bool]) -> None:
+    def __init__(self, cache: CacheStore, ready: Callable[[], bool], fronts: FrontCounts) -> None:
         metrics.registry.register(_CacheCollector(cache))
+        metrics.registry.register(fronts)
         self._ready = ready
+        self._fronts = fronts
         application = web.Application()
         application.add_routes(
             [web.get("/metrics", self._metrics), web.get("/livez", self._livez), web.get("/readyz", self._readyz)]
@@ -69,6 +72,7 @@ class AdminHttp:
         await self._runner.cleanup()
 
     async def _metrics(self, _request: web.Request) -> web.Response:
+        self._fronts.absorb()
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _livez(self, _request: web.Request) -> web.Response:

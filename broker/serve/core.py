@@ -38,11 +38,13 @@ from broker.policy.spend import Limits
 from broker.policy.store import ControlPlane
 from broker.policy.subject_key import open_key
 from broker.serve.admin_http import AdminHttp
+from broker.serve.announce import Announcer
 from broker.serve.chores import expire_grants, forget_subjects
+from broker.serve.core_address import READY_FD
+from broker.serve.front_counts import FrontCounts
 from broker.serve.gate import Gate
 from broker.serve.probes import MountProbes
 from broker.serve.server import admin_server, public_server, service_names
-from broker.serve.supervisor import READY_FD
 from broker.serve.tls import open_tls
 from broker.serve.watch import SnapshotWatch
 from broker.services.admin_service import AdminService, Operations
@@ -78,6 +80,9 @@ class Core:
             clock=Clock(settings.path("{data_dir}/clock"), settings.identity.clock_skew_s * 1000),
         )
         self._tls = open_tls(settings, self._exchange.identifier)
+        self._announcer = Announcer(self._exchange, settings.path("{data_dir}"))
+        if self._tls:
+            self._tls.on_trust = self._announcer.tell
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -86,8 +91,10 @@ class Core:
             loop.add_signal_handler(number, self._stop.set)
         # Nothing more is written to standard input: it becomes readable when the supervisor has gone, however it went.
         loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
-        watch = SnapshotWatch(self._exchange, self._control, self._settings.path("{data_dir}/policy.snapshot"))
+        file = self._settings.path("{data_dir}/policy.snapshot")
+        watch = SnapshotWatch(self._exchange, self._control, file, self._announcer.tell)
         await watch.start()
+        self._announcer.begin()
         self._probes = MountProbes(self._exchange, MountStates(self._control.database))
         await self._serve(watch)
         self._control.close()
@@ -100,7 +107,7 @@ class Core:
     async def _serve(self, watch: SnapshotWatch) -> None:
         self._server, self._health = public_server(self._settings, self._for_consumers(watch), self._gate, self._tls)
         admin = admin_server(self._settings, self._for_operators(watch))
-        page = AdminHttp(self._exchange.cache, lambda: self._serving)
+        page = AdminHttp(self._exchange.cache, lambda: self._serving, FrontCounts(self._settings.path("{data_dir}")))
         await page.start(self._settings.admin.http_address)
         await admin.start()
         await self._server.start()
@@ -170,6 +177,7 @@ class Core:
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.sleep(self._settings.grpc.drain_ms / 1000)
         self._gate.close()
+        self._announcer.drain()
         return await self._gate.emptied(self._settings.grpc.grace_ms / 1000 if timeout_s is None else timeout_s)
 
     async def _keep_cache(self) -> None:

@@ -1,13 +1,11 @@
-"""Makes the gRPC servers of a core: the consumers' on TCP, the operators' on a unix socket in the data directory.
+"""Makes the gRPC servers of a core: the consumers' on TCP or behind the fronts, the operators' on a unix socket.
 
 Which services stand on which, and with which limits. What must not go in here: what a method does.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from broker.config import Config, Grpc
 from broker.errors import DirectoryUnusable, PortTaken
+from broker.serve.core_address import CORE_SOCKET
 from broker.serve.gate import Gate
+from broker.serve.listen import addresses
 from broker.serve.tls import Tls
 from broker.services import registry
 from broker.telemetry.rpc import Unknown, counting
@@ -36,7 +36,6 @@ PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
 ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_by_name["AdminService"],)
 _OPERATORS = (*ADMIN_SERVICES, *PUBLIC_SERVICES[1:3])  # who may open the socket may do what consumers may, and more
 _CHANNELZ: ServiceDescriptor = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
-_NOT_OF_THIS_MACHINE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
@@ -45,7 +44,9 @@ _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 def public_server(
     config: Config, servicers: Mapping[str, object], gate: Gate, tls: Tls | None
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    """Make the consumers' server, listening. The gate stands before its methods; health and reflection are told always.
+    """Make the consumers' server, listening: on a socket of the fronts', or where there are none, on TCP.
+
+    The gate stands before its methods; health and reflection are told always.
 
     Raises:
         PortTaken: an address is in use or not allowed.
@@ -60,7 +61,10 @@ def public_server(
     if config.grpc.reflection:
         _add_reflection(counted, [*names, health.SERVICE_NAME])
     server.add_generic_rpc_handlers((Unknown(),))
-    _listen_publicly(server, config.grpc, tls)
+    if config.grpc.fronts:
+        _listen_on_socket(server, config.path(CORE_SOCKET), "data_dir")
+    else:
+        _listen_publicly(server, config.grpc, tls)
     return server, status
 
 
@@ -70,20 +74,12 @@ def admin_server(config: Config, servicers: Mapping[str, object]) -> grpc.aio.Se
     Raises:
         DirectoryUnusable: the socket's path is too long, cannot be written, or is something else.
     """
-    path = config.path(config.admin.socket)
-    _clear_socket_path(path)
     server = grpc.aio.server(options=_options(config))
     for service in _OPERATORS:
         registry.add(server, service, servicers[service.name])
     channelz.add_channelz_servicer(server)
     _add_reflection(server, [service.full_name for service in (*_OPERATORS, _CHANNELZ)])
-    mask = os.umask(0o177)
-    try:
-        server.add_insecure_port(f"unix:{path}")
-    except RuntimeError as error:
-        raise DirectoryUnusable(f"admin.socket: {path} cannot be made") from error
-    finally:
-        os.umask(mask)
+    _listen_on_socket(server, config.path(config.admin.socket), "admin.socket")
     return server
 
 
@@ -112,7 +108,7 @@ def _listen_publicly(server: grpc.aio.Server, settings: Grpc, tls: Tls | None) -
 def _listen(server: grpc.aio.Server, setting: str, address: str, credentials: grpc.ServerCredentials | None) -> None:
     """Listen on every address that the host stands for. gRPC alone is content with one of them."""
     try:
-        for exact in _addresses(address):
+        for exact in addresses(address):
             server.add_secure_port(exact, credentials) if credentials else server.add_insecure_port(exact)
     except OSError as error:
         raise PortTaken(f"{setting}: cannot listen on {address} ({error.strerror})") from error
@@ -120,40 +116,28 @@ def _listen(server: grpc.aio.Server, setting: str, address: str, credentials: gr
         raise PortTaken(f"{setting}: cannot listen on {address}; is another process using it?") from error
 
 
-def _addresses(address: str) -> list[str]:
-    """Resolve the host once and try each of its addresses, for gRPC does not say what is wrong with one.
-
-    A name may stand for an address that this machine does not have (`localhost` for ::1 without IPv6); nobody can take that.
-    """
-    host, _, port = address.rpartition(":")
-    found: dict[str, None] = {}  # a list without doubles: hosts(5) may have a name twice
-    missing: OSError | None = None
-    for family, _, _, _, where in socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM):
-        try:
-            with socket.socket(family) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(where)
-            bare = str(where[0])
-            found[f"[{bare}]:{port}" if family == socket.AF_INET6 else f"{bare}:{port}"] = None
-        except OSError as error:
-            if error.errno not in _NOT_OF_THIS_MACHINE:
-                raise
-            missing = error
-    if missing is not None and not found:
-        raise missing
-    return list(found)
+def _listen_on_socket(server: grpc.aio.Server, path: Path, setting: str) -> None:
+    """Listen where only the broker's own user may connect."""
+    _clear_socket_path(path, setting)
+    mask = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix:{path}")
+    except RuntimeError as error:
+        raise DirectoryUnusable(f"{setting}: {path} cannot be made") from error
+    finally:
+        os.umask(mask)
 
 
-def _clear_socket_path(path: Path) -> None:
+def _clear_socket_path(path: Path, setting: str) -> None:
     """Remove the socket of the last core, and nothing but a socket."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-        raise DirectoryUnusable(f"admin.socket: {path} is longer than {_MAX_SOCKET_PATH} bytes; set a shorter one")
+        raise DirectoryUnusable(f"{setting}: {path} is longer than {_MAX_SOCKET_PATH} bytes; set a shorter one")
     try:
         if path.exists() and not path.is_socket():
-            raise DirectoryUnusable(f"admin.socket: {path} is there and is not a socket")
+            raise DirectoryUnusable(f"{setting}: {path} is there and is not a socket")
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise DirectoryUnusable(f"admin.socket: {path} cannot be made ({error.strerror})") from error
+        raise DirectoryUnusable(f"{setting}: {path} cannot be made ({error.strerror})") from error
 
 
 def _add_reflection(server: grpc.aio.Server, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The supervisor: starts the core by exec, restarts it when it dies, passes SIGTERM on, holds the data directory.
+"""The supervisor: starts core and fronts by exec, restarts what dies, passes SIGTERM on, holds data directory and sockets.
 
 No gRPC, no LMDB, no threads, no event loop: there is little here that could fail.
 
@@ -9,7 +9,8 @@ No gRPC, no LMDB, no threads, no event loop: there is little here that could fai
 A *spare* is a core that has done its imports and waits, so that a killed core is replaced in a fraction of a second instead of
 a Python start-up later. The core never waits for a spare. A core that ends with the exit code of a `StartupError` before any
 served is not replaced: its one line has been printed, and the supervisor ends with the same code. Told to stop, it gives the
-core the time that a graceful stop takes and then kills it; told again, at once.
+core the time that a graceful stop takes and then kills it; told again, at once. The fronts (fronts.py) are started once a core
+serves. SIGHUP replaces them one by one.
 """
 
 from __future__ import annotations
@@ -20,18 +21,17 @@ import math
 import os
 import selectors
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 from broker.config import Config
-from broker.config import Supervisor as Settings
 from broker.errors import AlreadyRunning, DirectoryUnusable
+from broker.serve.fronts import Fronts
+from broker.serve.worker import Backoff, Worker, spawn
 
 log = structlog.get_logger("supervisor")
 
@@ -39,46 +39,8 @@ GO = b"go\n"  # what a spare waits for on its standard input, followed by the nu
 # LMDB trusts its own pages. Should damaged ones have killed the core, the next one must not read them: it discards a cache
 # whose generation file is gone.
 _MEMORY_FAULTS = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
-READY_FD = "BROKER_READY_FD"  # environment variable: where a core says that it serves
-# gRPC logs what we report ourselves, such as a taken port, in lines of its own; an operator who wants them sets this.
-_QUIET = {"GRPC_VERBOSITY": "NONE"}
 _STOP_MARGIN_S = 2.0  # for closing what is open, beyond what the settings grant the calls
 _SAME_STOP_S = 0.2  # some senders, such as timeout(1), signal a process and its group; that is one wish
-
-
-@dataclass
-class Worker:
-    """One core process: a spare until it is told to go."""
-
-    process: subprocess.Popen[bytes]
-    ready: int  # read end of the pipe on which it says that it serves
-    since: float  # when it became what it is, spare or core
-    serving: bool = False
-
-    @property
-    def ended(self) -> bool:
-        """Whether the process is gone."""
-        return self.process.poll() is not None
-
-    @property
-    def lived_s(self) -> float:
-        """How long it has been what it is."""
-        return time.monotonic() - self.since
-
-
-class Backoff:
-    """How long to wait for a successor: not at all after one death, ever longer after more in a row."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._deaths = 0  # in a row
-
-    def pause_ms(self, lived_s: float) -> int:
-        """Count a death."""
-        self._deaths = 1 if lived_s * 1000 >= self._settings.healthy_after_ms else self._deaths + 1
-        if self._deaths == 1:
-            return 0
-        return min(self._settings.backoff_first_ms << min(self._deaths - 2, 16), self._settings.backoff_max_ms)
 
 
 def run(config: Config, arguments: list[str]) -> int:
@@ -122,6 +84,7 @@ class _Supervisor:
         self._generation = config.path("{data_dir}") / "cache" / "generation"
         self._selector = selectors.DefaultSelector()
         self._wakeup = _signal_pipe(self._selector)
+        self._fronts = Fronts(config, arguments, self._selector, (lock,))
         self._cores = Backoff(config.supervisor)
         self._spares = Backoff(config.supervisor)
         self._restarts = 0
@@ -140,12 +103,13 @@ class _Supervisor:
         code = 0
         while (core := self._next_core()) is not None:
             code = self._watch(core)
-            self._close(core)
+            core.close(self._selector)
             if code > 0 and not self._ever_served:
                 break
             if not self._stopping:
                 self._count(core, code)
         self._end_spare()
+        self._end_fronts()
         return 0 if self._stopping else code
 
     def _next_core(self) -> Worker | None:
@@ -153,7 +117,7 @@ class _Supervisor:
         while not self._stopping:
             spare, self._spare = self._spare, None
             if spare is not None and spare.ended:
-                self._close(spare)
+                spare.close(self._selector)
                 spare = None
             core = spare or self._start()
             if core is not None:
@@ -165,29 +129,12 @@ class _Supervisor:
         """Start a worker that stands by; None, told once, when the system has no process or descriptor left for it."""
         worker: Worker | None = None
         try:
-            worker = self._spawn()
+            worker = spawn(self._command, (self._lock,))
         except OSError as error:
             if not self._cannot_start:
                 log.error("no process can be started; trying again", error=error.strerror)
         self._cannot_start = worker is None
         return worker
-
-    def _spawn(self) -> Worker:
-        read_end, write_end = os.pipe()
-        try:
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                self._command,
-                stdin=subprocess.PIPE,
-                pass_fds=(write_end, self._lock),
-                env={**_QUIET, **os.environ, READY_FD: str(write_end)},
-                start_new_session=True,  # Ctrl-C in a terminal is for us, who pass it on
-            )
-        except OSError:
-            os.close(read_end)
-            raise
-        finally:
-            os.close(write_end)
-        return Worker(process, read_end, time.monotonic())
 
     def _go(self, worker: Worker) -> Worker:
         assert worker.process.stdin is not None  # noqa: S101 - Popen was given a pipe
@@ -195,13 +142,13 @@ class _Supervisor:
             worker.process.stdin.write(GO + b"%d\n" % self._restarts)
             worker.process.stdin.flush()
         worker.since = time.monotonic()
-        self._selector.register(worker.ready, selectors.EVENT_READ, worker)
+        self._selector.register(worker.ready, selectors.EVENT_READ, (self._on_ready, worker))
         return worker
 
     def _watch(self, core: Worker) -> int:
         """Wait for the end of a core, a spare standing by as long as it serves; returns its exit code."""
         while not core.ended:
-            self._wait(core, min(self._tend_spare(core), self._kill_at))
+            self._wait(core, min(self._tend_spare(core), self._tend_fronts(), self._kill_at))
             if time.monotonic() >= self._kill_at:
                 self._kill(core, "the core has not stopped in time")
         return core.process.wait()
@@ -217,10 +164,14 @@ class _Supervisor:
                 self._delay_spare(0)
         return self._spare_at if wanted and self._spare is None else math.inf
 
+    def _tend_fronts(self) -> float:
+        """Fronts are of use from the first core on, and then whether there is one or not."""
+        return self._fronts.tend() if self._ever_served else math.inf
+
     def _lose_spare(self, spare: Worker) -> None:
         pause_ms = self._delay_spare(spare.lived_s)
         log.warning("spare died", exit_code=spare.process.returncode, pause_ms=pause_ms)
-        self._close(spare)
+        spare.close(self._selector)
         self._spare = None
 
     def _delay_spare(self, lived_s: float) -> int:
@@ -241,7 +192,7 @@ class _Supervisor:
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not self._stopping and time.monotonic() < until:
-            self._wait(None, until)
+            self._wait(None, min(until, self._tend_fronts()))
 
     def _wait(self, core: Worker | None, until: float) -> None:
         """Wait for signals, for a core that says it serves, and no longer than `until`."""
@@ -250,7 +201,8 @@ class _Supervisor:
             if key.data is None:
                 self._on_signals(core)
             else:
-                self._on_ready(key.data)
+                on_ready, worker = key.data
+                on_ready(worker)
 
     def _on_ready(self, worker: Worker) -> None:
         self._selector.unregister(worker.ready)
@@ -263,35 +215,39 @@ class _Supervisor:
         for number in os.read(self._wakeup, 64):
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._on_stop(core)
+            elif number == signal.SIGHUP:
+                self._fronts.roll()
 
     def _on_stop(self, core: Worker | None) -> None:
         now = time.monotonic()
         if not self._stopping:
             self._told_at, self._kill_at = now, now + self._patience_s
+            self._fronts.stop()
             if core is not None:
                 core.process.send_signal(signal.SIGTERM)
-        elif core is not None and now - self._told_at >= _SAME_STOP_S:
-            self._kill(core, "told to stop again")
+        elif now - self._told_at >= _SAME_STOP_S:
+            self._fronts.kill()
+            if core is not None:
+                self._kill(core, "told to stop again")
 
     def _kill(self, core: Worker, why: str) -> None:
         log.error("core killed", why=why, pid=core.process.pid)
         self._kill_at = math.inf
         core.process.kill()
 
-    def _close(self, worker: Worker) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(worker.ready)
-        os.close(worker.ready)
-        if worker.process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                worker.process.stdin.close()
-
     def _end_spare(self) -> None:
         """A spare holds nothing that it would have to put down."""
         if self._spare is not None:
             self._spare.process.kill()
             self._spare.process.wait()
-            self._close(self._spare)
+            self._spare.close(self._selector)
+
+    def _end_fronts(self) -> None:
+        """Wait for the fronts, which have been told to stop, or are of no use without a core that can start."""
+        self._fronts.stop()
+        while self._fronts.running:
+            self._wait(None, self._fronts.tend())
+            self._fronts.tend()
 
 
 def _signal_pipe(selector: selectors.BaseSelector) -> int:
@@ -299,7 +255,7 @@ def _signal_pipe(selector: selectors.BaseSelector) -> int:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     selector.register(read_end, selectors.EVENT_READ, None)
     return read_end

@@ -12,79 +12,35 @@ not go in here: what a certificate means.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
+from collections.abc import Callable
 
 import grpc
-import msgspec
 import structlog
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from broker.config import Config
-from broker.errors import ConfigurationError, SecretMissing, StartupError
+from broker.errors import ConfigurationError, StartupError
 from broker.policy.certificates import MALFORMED, Trust, read_trust, without_lists
 from broker.policy.identify import Identifier
+from broker.serve.tls_files import Files, Material, first_line, read_file
 from broker.telemetry import metrics
 
 log = structlog.get_logger("tls")
 
 _LOOK_EVERY_S = 0.25
-_Seen = tuple[tuple[int, ...] | None, ...]
-
-
-class Files(msgspec.Struct, frozen=True, kw_only=True):
-    """Where everything is; None where there is to be nothing."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None
-    client_crl: Path | None
-
-    @classmethod
-    def of(cls, config: Config) -> Files:
-        """Resolve the settings."""
-        tls = config.grpc.tls
-        return cls(
-            certificate=config.path(tls.certificate_file),
-            key=config.path(tls.key_file),
-            client_ca=config.path(tls.client_ca_file) if tls.client_ca_file else None,
-            client_crl=config.path(tls.client_crl_file) if tls.client_crl_file else None,
-        )
-
-    def look(self) -> _Seen:
-        """Return something that is different when a file has changed."""
-        return tuple(_look(file) for file in (self.certificate, self.key, self.client_ca, self.client_crl) if file)
-
-
-class Material:
-    """One set that fits together."""
-
-    def __init__(self, files: Files) -> None:
-        """Read it.
-
-        Raises:
-            ConfigurationError: a file other than the key cannot be read, or something does not fit.
-            SecretMissing: the key cannot be read.
-        """
-        self.chain, self.key = _read("certificate_file", files.certificate), _read("key_file", files.key)
-        self.ends = _check_fit(self.chain, self.key)
-        self.authorities = _read("client_ca_file", files.client_ca) if files.client_ca else b""
-        if files.client_ca:
-            _check_authorities(self.authorities)
 
 
 class Tls:
     """What is in force. Knows the files, and the identifier that is told of client authorities."""
 
     def __init__(self, files: Files, identifier: Identifier) -> None:
-        """Read everything for the first time.
+        """Read everything for the first time; `on_trust` is called whenever other clients are trusted.
 
         Raises:
             StartupError: in one line, naming the setting.
         """
         self._files = files
         self._identifier = identifier
+        self.on_trust: Callable[[], None] = lambda: None
         self._seen = files.look()
         self._take(*_read_all(files))
 
@@ -121,6 +77,7 @@ class Tls:
 
     def _take(self, material: Material, trust: Trust) -> None:
         self._material, self._identifier.trust = material, trust
+        self.on_trust()
         metrics.tls_ends.labels("certificate").set(material.ends)
         if ends := [known.revocations.ends_ms for known in trust.authorities if known.revocations]:
             metrics.tls_ends.labels("client_crl").set(min(ends) / 1000)
@@ -155,11 +112,11 @@ def _read_again(files: Files, held: Material) -> tuple[Material, Trust]:
 def _read_trust(files: Files, material: Material) -> Trust:
     if not files.client_ca:
         return Trust()
-    lists = _read("client_crl_file", files.client_crl) if files.client_crl else None
+    lists = read_file("client_crl_file", files.client_crl) if files.client_crl else None
     try:
         return read_trust(material.authorities, lists)
     except MALFORMED as error:
-        raise ConfigurationError(f"grpc.tls.client_crl_file: {_first_line(error)}") from None
+        raise ConfigurationError(f"grpc.tls.client_crl_file: {first_line(error)}") from None
 
 
 def _failed(what: str, said: str, error: StartupError) -> None:
@@ -170,47 +127,3 @@ def _failed(what: str, said: str, error: StartupError) -> None:
 def _configuration(material: Material, ask_clients: bool) -> grpc.ServerCertificateConfiguration:
     authorities = material.authorities if ask_clients else None
     return grpc.ssl_server_certificate_configuration([(material.key, material.chain)], root_certificates=authorities)
-
-
-def _look(file: Path) -> tuple[int, ...] | None:
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
-
-
-def _read(setting: str, file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        kind = SecretMissing if setting == "key_file" else ConfigurationError
-        raise kind(f"grpc.tls.{setting}: {file} cannot be read ({error.strerror})") from None
-
-
-def _check_fit(chain: bytes, key: bytes) -> float:
-    """Return when the certificate ends. Says nothing of what stands in a key."""
-    try:
-        certificate = x509.load_pem_x509_certificates(chain)[0]
-        certified = certificate.public_key()
-    except (*MALFORMED, IndexError):
-        raise ConfigurationError("grpc.tls.certificate_file: does not hold a certificate in PEM") from None
-    try:
-        held = load_pem_private_key(key, password=None).public_key()
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise ConfigurationError("grpc.tls.key_file: does not hold a private key in PEM, without a password") from None
-    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    if held.public_bytes(*form) != certified.public_bytes(*form):
-        raise ConfigurationError("grpc.tls.key_file: is not the key of grpc.tls.certificate_file")
-    return certificate.not_valid_after_utc.timestamp()
-
-
-def _check_authorities(bundle: bytes) -> None:
-    try:
-        read_trust(bundle, None)
-    except MALFORMED as error:
-        raise ConfigurationError(f"grpc.tls.client_ca_file: {_first_line(error)}") from None
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__

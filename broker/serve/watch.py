@@ -8,6 +8,7 @@ from the file that the last one left.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,10 +28,13 @@ log = structlog.get_logger("watch")
 class SnapshotWatch:
     """Watches one control plane for one exchange."""
 
-    def __init__(self, exchange: Exchange, control: ControlPlane, file: Path) -> None:
+    def __init__(
+        self, exchange: Exchange, control: ControlPlane, file: Path, on_swap: Callable[[], None] = lambda: None
+    ) -> None:
         self._exchange = exchange
         self._control = control
         self._file = file
+        self._on_swap = on_swap
         self._time_zone = exchange.config.policy.time_zone
         self._compiler = Compiler(self._time_zone)
         self._turn = asyncio.Lock()
@@ -123,6 +127,7 @@ class SnapshotWatch:
             metrics.snapshot_failures.inc()
             log.error("there is no room for the counters of all grants", why=str(error))
         self._exchange.snapshot = snapshot
+        self._on_swap()
         self._exchange.providers.retire_except(snapshot.providers)
         metrics.snapshot_version.set(snapshot.version)
         log.info("snapshot in force", version=snapshot.version, grants=snapshot.grants)

@@ -5,6 +5,7 @@ What must not go in here: whether any of it is true (policy/identify.py).
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 from typing import Any, TypeAlias
 
@@ -17,14 +18,29 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _BEARER = "bearer "
 OPERATOR, UNIT, DEVICE = "operator-id", "operator-unit", "device-id"  # metadata keys
+RELAYED_CERTIFICATE = "broker-relay-certificate-bin"  # DER of what a front has verified; see ext/relay.pyx
+PROOF = "broker-relay-proof-bin"  # what a front is to remember of who called; it does not pass it on
 _MAX_BYTES = 128
 _MALFORMED = "?"  # what is no token must be refused as one: a certificate beside it does not make it good
 
 
 def peer(context: Context) -> Peer:
     """Return what the caller is to be known by."""
-    certificates = tuple(context.auth_context().get("x509_pem_cert", ()))
+    if is_relayed(context):
+        certificates: tuple[Any, ...] = tuple(_pem(value) for value in _values(context, RELAYED_CERTIFICATE))
+    else:
+        certificates = tuple(context.auth_context().get("x509_pem_cert", ()))
     return Peer(token=_token(context), certificate=certificates[0] if certificates else b"")
+
+
+def is_relayed(context: Context) -> bool:
+    """Whether a front has passed the call on: only fronts can open the socket that such calls come by."""
+    return bool(context.peer().startswith("unix:"))
+
+
+def _pem(certificate: str | bytes) -> bytes:
+    assert isinstance(certificate, bytes)  # noqa: S101 - gRPC decodes what is named `-bin`
+    return ssl.DER_cert_to_PEM_cert(certificate).encode()
 
 
 def _token(context: Context) -> str:

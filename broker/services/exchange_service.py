@@ -33,14 +33,16 @@ class ExchangeService:
         """Answer one question; see `broker/exchange.py`."""
         try:
             request = _request(message, context)
-            answer = await exchange.call(self._broker, request, caller.peer(context), context.time_remaining())
+            peer = caller.peer(context)
+            answer = await exchange.call(self._broker, request, peer, context.time_remaining())
         except BrokerError as error:
             self._count_failure(message, error)
             if not isinstance(error, Unauthenticated):
                 context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
             raise
         _count(answer)
-        context.set_trailing_metadata(_trailing(answer))
+        note = self._broker.identifier.note(peer) if caller.is_relayed(context) else None
+        context.set_trailing_metadata((*_trailing(answer), *(((caller.PROOF, note),) if note else ())))
         return wire(answer)
 
     def _count_failure(self, message: pb.CallRequest, error: BrokerError) -> None:

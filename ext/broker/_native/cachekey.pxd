@@ -9,6 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 cdef enum:
     KEY_BYTES = 32
     HEADER_BYTES = 48
+    FLAG_NOT_FOUND = 1
     STACK_PREIMAGE_BYTES = 1024    # an everyday question takes 100 to 300
     MAX_PREIMAGE_BYTES = 1 << 30   # far beyond any message limit; keeps the sum of lengths from overflowing
 

@@ -1,0 +1,49 @@
+"""What the connections of one front share: rules, counts, the method table, the way to the core.
+
+Rules are a mapping of names to numbers; `broker.config.Front` has them with their units and defaults. A *budget* is a token
+bucket: its name is the burst, its name with `_per_second` the rate at which it fills.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from broker._native.session import Session
+
+BUDGET_NAMES: tuple[str, ...]
+REASON_NAMES: tuple[str, ...]  # why a connection, or a stream of one, was ended
+
+class Handler:
+    """Answers whole requests to one method natively; this one declines them all."""
+
+class Front:
+    """The shared state of a front's connections. For one event loop."""
+
+    core: Session | None  # the connection to the core; None while there is none
+
+    def __init__(
+        self,
+        rules: Mapping[str, int],
+        path: str,
+        handler: Handler,
+        unavailable: bytes,
+        on_closed: Callable[[str], None],
+    ) -> None:
+        """Answer calls of the method `path` ("/package.Service/Method") by `handler` where it can, and relay the others.
+
+        `unavailable` is the `grpc-status-details-bin` (base64) of a call that the core is not there for; `on_closed` is told
+        the reason whenever a limit ends a connection or a stream.
+
+        Raises:
+            KeyError: a rule is missing.
+            ValueError: a time is not a number of milliseconds.
+            OverflowError: a rule is negative or too large.
+        """
+
+    def tick(self) -> None:
+        """End what has taken too long. To be called some times a second."""
+
+    def drain(self) -> None:
+        """Tell every connection that there will be an end; each ends with its last call. New ones are still let in."""
+
+    def counters(self) -> dict[str, Any]:
+        """Return counts: open and accepted connections, answered, relayed and unavailable calls, closed by reason."""

@@ -1,0 +1,141 @@
+"""Keeps what a front reads in step with what the core leaves: snapshot, counters, cache, clock. The board tells of changes.
+
+A front that cannot follow declines: a snapshot that it has not opened `_PATIENCE_S` after the core put it in force is one that
+may have taken something away. What must not go in here: reading for one call (`broker._native.hot_call`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import structlog
+
+from broker._native.hot_call import HotCall
+from broker._native.plans import Plans
+from broker._native.policy import Image
+from broker._native.shared import Board
+from broker._native.wire import KINDS
+from broker.cache.reader import CacheReader
+from broker.config import Config
+from broker.errors import DirectoryUnusable, SnapshotRefused
+from broker.model.catalogue import Interface, Provider
+from broker.policy.clock import Clock
+from broker.policy.counter_file import map_counters
+from broker.policy.snapshot_file import open_image
+from broker.serve.board import NamedCounts, snapshot_word
+
+log = structlog.get_logger("front")
+
+_LOOK_EVERY_S = 0.02
+_CLOCK_EVERY_S = 1.0
+_PATIENCE_S = 0.5
+
+
+class Follower:
+    """Gives a handler what it reads."""
+
+    def __init__(self, settings: Config, board: Board, hot: HotCall, counts: NamedCounts) -> None:
+        self._settings = settings
+        self._board, self._hot, self._counts = board, hot, counts
+        self._data_dir = settings.path("{data_dir}")
+        self._clock = Clock(self._data_dir / "clock", settings.identity.clock_skew_s * 1000)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="follow")
+        self._snapshot = self._counters = self._core = 0  # words of the board by which there is something
+        self._seen_at = 0.0  # when a snapshot was first missed
+        self._cache: CacheReader | None = None
+
+    async def start(self) -> None:
+        """Read what there is. What there is not yet is looked for later."""
+        self._hot.use_clock(self._clock.anchor_ms)
+        await self._look()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        clock_at = 0.0
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            try:
+                await self._look()
+                if time.monotonic() >= clock_at:
+                    clock_at = time.monotonic() + _CLOCK_EVERY_S
+                    self._clock()  # which warns when the clock has jumped
+                    self._hot.use_clock(self._clock.anchor_ms)
+            except Exception as error:
+                log.error("the core could not be followed", error=type(error).__name__)
+
+    async def _look(self) -> None:
+        self._look_at_counters()
+        self._look_at_cache()
+        if self._board["snapshot"] != self._snapshot:
+            await self._look_at_snapshot()
+
+    def _look_at_counters(self) -> None:
+        made = self._board["counters"]
+        if made and made != self._counters:
+            try:
+                self._hot.use_counters(map_counters(self._data_dir / "counters"), made)
+            except DirectoryUnusable as error:
+                log.warning("the counters cannot be read", why=str(error))
+                return
+            self._counters = made
+
+    def _look_at_cache(self) -> None:
+        core = self._board["core"]
+        if core and (core != self._core or self._hot.failed):
+            if self._cache is not None:
+                self._hot.use_cache(None, None, 0)
+                self._cache.close()
+                self._cache = None
+            try:
+                self._cache = CacheReader(self._data_dir, self._settings.cache)
+            except DirectoryUnusable as error:
+                log.warning("the cache cannot be read", why=str(error))
+                return
+            self._hot.use_cache(self._cache.environment, self._cache.entries, core)
+            self._core = core
+
+    async def _look_at_snapshot(self) -> None:
+        wanted = self._board["snapshot"]
+        self._seen_at = self._seen_at or time.monotonic()
+        try:
+            opened = await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        except SnapshotRefused as error:
+            opened, why = None, str(error)
+        if opened is not None and snapshot_word(opened[0].digest) == self._board["snapshot"]:
+            self._hot.use_policy(Plans(opened[0], [self._plan(*plan) for plan in opened[1]]))
+            self._snapshot, self._seen_at = wanted, 0.0
+            log.info("snapshot in force", version=opened[0].version)
+        elif time.monotonic() - self._seen_at > _PATIENCE_S and self._snapshot:
+            self._hot.use_policy(None)
+            self._snapshot = 0
+            log.error("the snapshot cannot be followed; the core answers everything", why="another" if opened else why)
+
+    def _open(self) -> tuple[Image, list[tuple[Interface, Provider]]]:
+        image = open_image(self._data_dir / "policy.snapshot")
+        return image, cacheable(msgspec.msgpack.decode(image.documents()))
+
+    def _plan(self, interface: Interface, provider: Provider) -> tuple[bytes, int, int, list[tuple[bytes, int, bool, int]]]:
+        slot = self._counts.slot(f"calls/{provider.level}/{interface.id}".encode())
+        arguments = [
+            (name.encode(), KINDS[argument.type], argument.required, argument.max_chars)
+            for name, argument in interface.arguments.items()
+        ]
+        return interface.id.encode(), interface.version, slot, arguments
+
+
+def cacheable(documents: dict[str, list[Any]]) -> list[tuple[Interface, Provider]]:
+    """Return the interface versions whose answers may be cached, each with its provider, from the documents of an image.
+
+    Raises:
+        SnapshotRefused: they are of another version of this software.
+    """
+    try:
+        providers = {provider.id: provider for provider in msgspec.convert(documents["providers"], list[Provider])}
+        interfaces = msgspec.convert(documents["interfaces"], list[Interface])
+        return [(i, providers[i.provider]) for i in interfaces if i.freshness.cacheable and not i.side_effect]
+    except (msgspec.MsgspecError, KeyError) as error:
+        raise SnapshotRefused("the snapshot is of another version of this software") from error

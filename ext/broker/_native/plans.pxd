@@ -1,0 +1,36 @@
+# cython: language_level=3
+"""The native face of `plans.pyx`: how the arguments of an interface become a question."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+
+from broker._native.cachekey cimport Pair, Slice
+from broker._native.policy cimport Image
+from broker._native.wire cimport CallView
+
+
+cdef struct Argument:
+    Slice name
+    uint8_t kind           # of canonical.pxd
+    bint required
+    Py_ssize_t max_chars
+
+
+cdef struct Plan:          # of one interface version
+    bint known             # 0: its calls are for the core
+    Py_ssize_t slot        # of the tally
+    Py_ssize_t count
+    Argument *arguments    # names strictly rising by bytes
+
+
+cdef Py_ssize_t question_of(Pair *into, const Plan *plan, const CallView *call) noexcept nogil
+
+
+@cython.final
+cdef class Plans:
+    cdef Plan *plans       # by number of the interface version in the image
+    cdef uint32_t count
+    cdef list _texts
+    cdef Image image
+    cdef int _fill(self, Plan *plan, Py_ssize_t slot, list arguments) except -1
+    cdef int _point(self, Slice *into, bytes text) except -1

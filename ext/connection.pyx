@@ -1,0 +1,505 @@
+# cython: language_level=3
+"""One consumer's connection: frames in, requests collected and answered together, everything else passed on to the core.
+
+An asyncio protocol; a chunk is metered (frame_meter.pxd), read by nghttp2, whose callbacks fill calls, then what is whole is
+answered and all frames leave in one write. No callback lets an exception out; every return code of nghttp2 is looked at, for
+what fails there ends the connection. What must not go in here: what a request means, and the core's side.
+"""
+
+import base64
+import hashlib
+import random
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from broker._native.cachekey cimport Slice
+from broker._native.front cimport Front, Handler, Rules, Shown
+from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session
+from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, now_ns, put, settle, take
+from fields cimport fields_to_pass, fill_nv
+from frame_meter cimport AGE, FINE, HEADER_TIMEOUT, IDLE, LARGE_HEADERS, NOT_HTTP2, PINGS, PREFACE_TIMEOUT, PROTOCOL, RESETS
+from frame_meter cimport SETTINGS_TIMEOUT, STALLED, STALLED_STREAM, TOO_MANY_PINGS, WINDOW_UPDATES
+from frame_meter cimport Meter, Reason, earn_tokens, feed, spend_token
+from grpc_frame cimport FRAME_PREFIX, is_everyday, is_message
+from nghttp2 cimport *
+
+cdef enum:
+    HELD_BYTES = 16_384        # of a request that is collected for a handler; a larger one is passed on
+    TOO_LARGE_IN_A_ROW = 3
+    PING_STRIKES = 2           # pings that come too soon, as gRPC counts them; one more ends the connection
+    CLOSING_NS = 1_000_000_000 # for the last frames to leave
+    NOTICE_NS = 5_000_000_000  # for the answer to the ping after the notice of an end
+
+cdef extern from *:
+    """
+    #define STATIC_NV(name, value) {(uint8_t *)(name), (uint8_t *)(value), sizeof(name) - 1, sizeof(value) - 1, \\
+        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE}
+    static const nghttp2_nv ANSWER_HEADERS[] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
+        STATIC_NV("grpc-accept-encoding", "identity, deflate, gzip")};
+    """
+    const nghttp2_nv *ANSWER_HEADERS
+
+cdef nghttp2_option *OPTIONS = NULL
+if nghttp2_option_new(&OPTIONS) != 0:
+    raise MemoryError()
+nghttp2_option_set_no_auto_window_update(OPTIONS, 1)
+
+
+cdef class Connection(Session):
+    """See `connection.pyi`."""
+
+    cdef Front front
+    cdef Meter meter
+    cdef Shown shown
+    cdef Call *calls
+    cdef Call *ready           # whole requests for the handler, in the order in which they came
+    cdef Call *last_ready
+    cdef bytes identity        # SHA-256 of the client certificate; None
+    cdef bytes certificate     # base64 of it
+    cdef int64_t now           # when the last chunk came
+    cdef int64_t began_ns
+    cdef int64_t age_ns        # at which it is to end
+    cdef int64_t paused_ns
+    cdef int64_t over_ns
+    cdef int64_t notice_ns     # when the peer was told that there will be an end
+    cdef int64_t pinged_ns
+    cdef int ping_strikes
+    cdef int large_in_a_row
+    cdef bint greeted          # its SETTINGS have come
+    cdef bint acknowledged     # ours were
+    cdef bint said_goaway
+    cdef Reason verdict        # found in a callback, carried out after it
+
+    def __cinit__(self, Front front not None):
+        self.front, self.dirty = front, front.dirty
+        self.verdict = FINE
+
+    # --- asyncio ---------------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport):
+        """Let it in or not."""
+        self.transport = transport
+        self.began_ns = self.now = now_ns()
+        self.age_ns = <int64_t>(self.front.rules.age_ns * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all end at once
+        self._look_at_certificate(transport.get_extra_info("ssl_object"))
+        cdef Reason refused = self.front.admit(self, self.identity)
+        if refused != FINE or self._begin() != 0:
+            self.over = True
+            if refused != FINE:
+                self.front.closed(refused)
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(<size_t>self.front.rules.outbound_bytes)
+        self.touch()
+        settle(self.dirty)
+
+    def data_received(self, data):
+        """Read frames, answer what is whole, send."""
+        cdef Py_buffer buffer
+        if self.over:
+            return
+        PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
+        try:
+            self._read(<const uint8_t *>buffer.buf, <size_t>buffer.len)
+        finally:
+            PyBuffer_Release(&buffer)
+        settle(self.dirty)
+
+    def pause_writing(self):
+        """The socket takes no more."""
+        self.paused_ns = now_ns()
+        Session.pause_writing(self)
+
+    def connection_lost(self, error):
+        """Whatever was on its way for it is of no use any more."""
+        self.over = True
+        self.front.leave(self, self.identity)
+        self._drop_calls()
+        self.transport = None
+        settle(self.dirty)
+
+    cdef int _look_at_certificate(self, object tls) except -1:
+        der = tls.getpeercert(True) if tls is not None else None
+        if der:
+            self.identity = hashlib.sha256(der).digest()
+            self.certificate = base64.b64encode(der).rstrip(b"=")
+            self.shown.has_certificate = True
+            memcpy(self.shown.certificate, PyBytes_AS_STRING(self.identity), sizeof(self.shown.certificate))
+        return 0
+
+    cdef int _begin(self) noexcept:
+        """Make the session and say our settings."""
+        cdef nghttp2_settings_entry settings[4]
+        cdef const Rules *rules = &self.front.rules
+        if nghttp2_session_server_new2(&self.session, CALLBACKS, <void *>self, OPTIONS) != 0:
+            return -1
+        settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, rules.streams
+        settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, rules.stream_window
+        settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, rules.header_bytes
+        settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_ENABLE_PUSH, 0
+        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 3) != 0:
+            return -1
+        return nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, <int32_t>rules.connection_window)
+
+    cdef void _read(self, const uint8_t *data, size_t size) noexcept:
+        cdef Py_ssize_t read
+        cdef Reason reason
+        self.now = now_ns()
+        reason = feed(&self.meter, &self.front.rules.frames, data, size, self.now)
+        if reason != FINE:
+            self.close_for(reason, NGHTTP2_ENHANCE_YOUR_CALM)
+            return
+        read = nghttp2_session_mem_recv(self.session, data, size)
+        if read < 0:
+            self.close_for(NOT_HTTP2 if read == NGHTTP2_ERR_BAD_CLIENT_MAGIC else PROTOCOL, NGHTTP2_PROTOCOL_ERROR)
+            return
+        self._answer_ready()
+        self.touch()
+
+    cdef int flush(self) except -1:
+        Session.flush(self)
+        if self.verdict != FINE and not self.over:
+            self.close_for(self.verdict, NGHTTP2_ENHANCE_YOUR_CALM)
+            Session.flush(self)
+        return 0
+
+    # --- requests --------------------------------------------------------------------------------------------------
+
+    cdef Call *opened(self, int32_t stream) noexcept:
+        cdef Call *call = new_call()
+        if call == NULL:
+            return NULL
+        call.consumer, call.consumer_stream, call.next = <void *>self, stream, self.calls
+        if self.calls != NULL:
+            self.calls.previous = call
+        self.calls = call
+        return call
+
+    cdef void field(self, Call *call, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
+        if call.core == NULL and not add_field(call, name, value, self.front.rules.header_fields, self.front.rules.header_bytes):
+            call.too_large = True
+
+    cdef void block(self, Call *call, bint ends) noexcept:
+        """The header block is there: a handler's method is collected, anything else goes to the core at once."""
+        if call.too_large:
+            self.large_in_a_row += 1
+            if self.large_in_a_row >= TOO_LARGE_IN_A_ROW:
+                self.verdict = LARGE_HEADERS
+            self._refuse(call, b"8", b"received metadata is too large", None)
+        elif call.core == NULL and not call.dropped and not call.held:   # else they are trailers, of which gRPC knows none
+            self.large_in_a_row = 0
+            call.held = self.front.is_handled(call)
+            if not call.held:
+                self._relay(call)
+        if ends:
+            self.ended(call)
+
+    cdef void _relay(self, Call *call) noexcept:
+        """Hand a call to the core, with what has come of it."""
+        call.held = False
+        if self.certificate is not None:
+            call.certificate = <const uint8_t *>PyBytes_AS_STRING(self.certificate)
+            call.certificate_size = PyBytes_GET_SIZE(self.certificate)
+        if self.front.core is not None and self.front.core.open(call):
+            self.front.counts.relayed += 1
+            return
+        self.front.counts.unavailable += 1
+        self._refuse(call, b"14", b"the core is not there; try again", self.front.unavailable)
+
+    cdef void body(self, Call *call, const uint8_t *data, size_t size) noexcept:
+        if call.dropped:
+            self.taken(call, size)
+            return
+        if not put(&call.request, data, size):
+            self.broken(call, NGHTTP2_INTERNAL_ERROR)
+            return
+        if call.held and call.request.end - call.request.start > HELD_BYTES:
+            self._relay(call)
+        elif call.core != NULL:
+            (<Session>call.core).more(call)
+
+    cdef void ended(self, Call *call) noexcept:
+        """The last of a request has come."""
+        cdef Py_ssize_t size = call.request.end - call.request.start - FRAME_PREFIX
+        cdef const uint8_t *prefix = call.request.data + call.request.start
+        call.request_done = True
+        if call.held and (size < 0 or not is_message(prefix, size)):
+            self._relay(call)          # gRPC has its own words for what is wrong with it
+        elif call.held:
+            call.ready = True
+            if self.ready == NULL:
+                self.ready = call
+            else:
+                self.last_ready.next_ready = call
+            self.last_ready = call
+        elif call.core != NULL:
+            (<Session>call.core).more(call)
+
+    cdef void _answer_ready(self) noexcept:
+        """Answer the requests that the last chunk has made whole."""
+        cdef Call *call
+        cdef uint64_t answered = 0
+        cdef Handler handler = self.front.handler
+        if self.ready == NULL:
+            return
+        cdef bint going = not self.paused and handler.begin()
+        while self.ready != NULL:
+            call = self.ready
+            self.ready, call.next_ready, call.ready = call.next_ready, NULL, False
+            if call.consumer == NULL:
+                free_call(call)        # reset behind its last byte
+            elif going and self._answer(handler, call):
+                answered += 1
+            else:
+                self._relay(call)
+        if going:
+            handler.end(answered)
+        self.front.counts.answered += answered
+
+    cdef bint _answer(self, Handler handler, Call *call) noexcept:
+        cdef Slice message
+        message.data = call.request.data + call.request.start + FRAME_PREFIX
+        message.size = call.request.end - call.request.start - FRAME_PREFIX
+        if not handler.answer(call, &message, &self.shown):
+            empty(&call.response)
+            call.trailer_count = 0
+            return False
+        call.held = False
+        call.response_begun = call.response_done = call.has_trailers = True
+        call.moved_ns = self.now
+        drop_fields(call)
+        empty(&call.request)
+        return self._respond(call, ANSWER_HEADERS, 3, False)
+
+    # --- responses -------------------------------------------------------------------------------------------------
+
+    cdef bint _respond(self, Call *call, const nghttp2_nv *headers, size_t count, bint ends) noexcept:
+        cdef nghttp2_data_provider provider
+        provider.source.ptr = NULL
+        provider.read_callback = read_response
+        call.response_begun = True
+        if nghttp2_submit_response(self.session, call.consumer_stream, headers, count, NULL if ends else &provider) != 0:
+            self.broken(call, NGHTTP2_INTERNAL_ERROR)
+        self.touch()
+        return True
+
+    cdef void _refuse(self, Call *call, bytes status, bytes message, bytes details) noexcept:
+        """Answer with a status of our own, and without what is still to come of the request."""
+        cdef nghttp2_nv headers[5]
+        cdef size_t count = 4
+        headers[0], headers[1] = ANSWER_HEADERS[0], ANSWER_HEADERS[1]
+        fill_nv(&headers[2], b"grpc-status", 11, PyBytes_AS_STRING(status), PyBytes_GET_SIZE(status))
+        fill_nv(&headers[3], b"grpc-message", 12, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message))
+        if details is not None:
+            fill_nv(&headers[4], b"grpc-status-details-bin", 23, PyBytes_AS_STRING(details), PyBytes_GET_SIZE(details))
+            count = 5
+        call.dropped, call.response_done = True, True
+        drop_fields(call)
+        self.taken(call, call.request.end - call.request.start)
+        empty(&call.request)
+        self._respond(call, headers, count, True)
+
+    cdef void begins(self, Call *call, bint ends) noexcept:
+        cdef nghttp2_nv headers[MOST_FIELDS]
+        cdef size_t count = fields_to_pass(headers, call)
+        call.response_done = call.response_done or ends
+        call.moved_ns = now_ns()
+        self._respond(call, headers, count, ends)
+        drop_fields(call)
+
+    cdef void more(self, Call *call) noexcept:
+        """Something of the response is there to be sent. That nothing waited for it is no error."""
+        nghttp2_session_resume_data(self.session, call.consumer_stream)
+        self.touch()
+
+    cdef void taken(self, Call *call, size_t size) noexcept:
+        """So much of the request is on its way: the consumer may send as much again."""
+        if size and nghttp2_session_consume_stream(self.session, call.consumer_stream, size) != 0:
+            self.verdict = PROTOCOL
+        self.touch()
+
+    cdef void broken(self, Call *call, uint32_t code) noexcept:
+        """The core has no more to say, though it has not said all."""
+        call.dropped = True
+        empty(&call.request)
+        if not call.response_begun and code in (NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM):
+            self.front.counts.unavailable += 1
+            self._refuse(call, b"14", b"the core has gone; try again", self.front.unavailable)
+            return
+        if nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.consumer_stream, code) != 0:
+            self.verdict = PROTOCOL
+        self.touch()
+
+    # --- ends ------------------------------------------------------------------------------------------------------
+
+    cdef void close_for(self, Reason reason, uint32_t code) noexcept:
+        """End the connection at once: the peer is told, and what it has asked for is dropped."""
+        if self.over:
+            return
+        self.over, self.over_ns = True, self.now
+        self.front.closed(reason)
+        self._drop_calls()
+        if nghttp2_session_terminate_session(self.session, code) != 0:
+            self.transport.abort()
+        self.touch()
+
+    cdef void _drop_calls(self) noexcept:
+        cdef Call *call
+        while self.calls != NULL:
+            call = self.calls
+            if self.session != NULL:
+                nghttp2_session_set_stream_user_data(self.session, call.consumer_stream, NULL)
+            self.forget(call, NGHTTP2_CANCEL)
+
+    cdef void forget(self, Call *call, uint32_t code) noexcept:
+        """The consumer's stream is over. The core hears of it unless it has said all."""
+        if call.previous != NULL:
+            call.previous.next = call.next
+        else:
+            self.calls = call.next
+        if call.next != NULL:
+            call.next.previous = call.previous
+        if self.opening == call:
+            self.opening = NULL
+        call.consumer = call.next = call.previous = NULL
+        if call.core != NULL:
+            (<Session>call.core).broken(call, code)
+        elif not call.ready:
+            free_call(call)
+
+    cdef void drain(self) noexcept:
+        """Say that there will be an end, and after a round trip which stream was the last (RFC 9113 §6.8)."""
+        if self.notice_ns or self.over:
+            return
+        self.notice_ns = now_ns()
+        if nghttp2_submit_shutdown_notice(self.session) != 0:
+            self.verdict = PROTOCOL
+        self.touch()
+
+    cdef void say_goaway(self) noexcept:
+        if self.said_goaway or not self.notice_ns:
+            return
+        self.said_goaway = True
+        cdef int32_t last = nghttp2_session_get_last_proc_stream_id(self.session)
+        if nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0) != 0:
+            self.verdict = PROTOCOL
+        self.touch()
+
+    cdef void tick(self, int64_t now) noexcept:
+        cdef const Rules *rules = &self.front.rules
+        if self.over:
+            if now - self.over_ns > CLOSING_NS and self.transport is not None:
+                self.transport.abort()
+        elif not self.greeted and now - self.began_ns > rules.preface_ns:
+            self.close_for(PREFACE_TIMEOUT, NGHTTP2_NO_ERROR)
+        elif not self.acknowledged and now - self.began_ns > rules.settings_ns:
+            self.close_for(SETTINGS_TIMEOUT, NGHTTP2_NO_ERROR)
+        elif self.meter.partial_ns and now - self.meter.partial_ns > rules.header_ns:
+            self.close_for(HEADER_TIMEOUT, NGHTTP2_ENHANCE_YOUR_CALM)
+        elif self.paused and now - self.paused_ns > rules.stall_ns:
+            self.close_for(STALLED, NGHTTP2_ENHANCE_YOUR_CALM)
+        elif self.notice_ns and now - self.notice_ns > NOTICE_NS:
+            self.say_goaway()
+        elif not self.notice_ns:
+            self._tick_open(now, rules)
+
+    cdef void _tick_open(self, int64_t now, const Rules *rules) noexcept:
+        if self.calls == NULL and now - self.now > rules.idle_ns:
+            self.front.closed(IDLE)
+            self.drain()
+        elif now - self.began_ns > self.age_ns:
+            self.front.closed(AGE)
+            self.drain()
+        self._reset_stalled(now, rules.stream_stall_ns)
+
+    cdef void _reset_stalled(self, int64_t now, int64_t stall_ns) noexcept:
+        """Reset the streams whose consumers do not take what is there for them."""
+        cdef Call *call = self.calls
+        while call != NULL:
+            if call.response.end > call.response.start and now - call.moved_ns > stall_ns and not call.dropped:
+                self.front.closed(STALLED_STREAM)
+                self.broken(call, NGHTTP2_CANCEL)
+            call = call.next
+
+    # --- what nghttp2 tells ----------------------------------------------------------------------------------------
+
+    cdef void control(self, const nghttp2_frame *frame) noexcept:
+        if frame.hd.type == NGHTTP2_SETTINGS and frame.hd.flags & NGHTTP2_FLAG_ACK:
+            self.acknowledged = True
+        elif frame.hd.type == NGHTTP2_SETTINGS:
+            self.greeted = True
+        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
+            self.say_goaway()
+        elif frame.hd.type == NGHTTP2_PING:
+            self._judge_ping()
+
+    cdef void _judge_ping(self) noexcept:
+        """Pings without anything in between must not come faster than every so often (gRFC A8)."""
+        if self.pinged_ns and self.now - self.pinged_ns < self.front.rules.ping_interval_ns:
+            self.ping_strikes += 1
+            if self.ping_strikes > PING_STRIKES:
+                self.verdict = TOO_MANY_PINGS
+        self.pinged_ns = self.now
+
+    cdef void sent(self, const nghttp2_frame *frame) noexcept:
+        cdef uint8_t kind = frame.hd.type
+        cdef Call *call
+        if kind == NGHTTP2_DATA or kind == NGHTTP2_HEADERS:
+            self.pinged_ns = self.ping_strikes = 0
+            earn_tokens(&self.meter, &self.front.rules.frames, PINGS, 1)
+            earn_tokens(&self.meter, &self.front.rules.frames, WINDOW_UPDATES, 10)
+            if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
+                self._sent_all(<Call *>nghttp2_session_get_stream_user_data(self.session, frame.hd.stream_id))
+        elif kind == NGHTTP2_RST_STREAM and frame.rst_stream.error_code != NGHTTP2_NO_ERROR:
+            if not spend_token(&self.meter, &self.front.rules.frames, RESETS, now_ns()):
+                self.verdict = <Reason><int>RESETS
+        elif kind == NGHTTP2_GOAWAY and frame.goaway.error_code != NGHTTP2_NO_ERROR and not self.over:
+            self.over, self.over_ns = True, now_ns()
+            self.front.closed(PROTOCOL)
+        elif kind == NGHTTP2_GOAWAY and self.notice_ns and not self.said_goaway and not self.over:
+            if nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, NULL) != 0:   # earlier it would overtake the notice
+                self.verdict = PROTOCOL
+
+    cdef void _sent_all(self, Call *call) noexcept:
+        """What is still to come of a request that has its answer is not waited for (RFC 9113 §8.1)."""
+        if call == NULL or call.request_done:
+            return
+        call.dropped = True
+        if nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.consumer_stream, NGHTTP2_NO_ERROR) != 0:
+            self.verdict = PROTOCOL
+
+
+cdef ssize_t read_response(
+    nghttp2_session *session, int32_t stream, uint8_t *into, size_t most, uint32_t *flags, nghttp2_data_source *source, void *owner
+) noexcept:
+    """Hand nghttp2 what there is of a response, then its trailers."""
+    cdef Call *call = <Call *>nghttp2_session_get_stream_user_data(session, stream)
+    cdef size_t size
+    if call == NULL:
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+    size = take(&call.response, into, most)
+    if size:
+        call.moved_ns = (<Connection>owner).now
+        if call.core != NULL:
+            (<Session>call.core).taken(call, size)
+    if call.response.end > call.response.start:
+        return <ssize_t>size
+    if not call.response_done:
+        return <ssize_t>size if size else <ssize_t>NGHTTP2_ERR_DEFERRED
+    flags[0] |= NGHTTP2_DATA_FLAG_EOF
+    if call.has_trailers:
+        flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+        if submit_trailers(session, call) != 0:
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+    return <ssize_t>size
+
+
+cdef int submit_trailers(nghttp2_session *session, Call *call) noexcept:
+    """Those of a handler's answer, or those that the core has sent."""
+    cdef nghttp2_nv fields[MOST_FIELDS]
+    if call.trailer_count:
+        return nghttp2_submit_trailer(session, call.consumer_stream, call.trailers, call.trailer_count)
+    return nghttp2_submit_trailer(session, call.consumer_stream, fields, fields_to_pass(fields, call))

@@ -1,0 +1,356 @@
+# cython: language_level=3
+"""The protobuf wire of a hot call: `CallRequest` in, the tail of `CallResponse` out. See `broker/_native/wire.pyi`.
+
+What is read here is read exactly as protobuf and `services/exchange_service.py` read it; whatever is unusual is declined, and
+the core, which can do everything, is asked. Declining is therefore always right, and being wrong never is. What must not go in
+here: the meaning of what was read, other messages, allocation in the native half.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeUTF8
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcmp
+
+from broker._native.cachekey cimport Pair, Slice
+from canonical cimport (
+    KIND_ADDRESS,
+    KIND_DATE,
+    KIND_LICENCE_NO,
+    KIND_NUMBER,
+    KIND_PERSON_NAME,
+    KIND_RESIDENT_ID,
+    KIND_TEXT,
+    KIND_USCC,
+    chars_of,
+    is_canonical,
+)
+from cursor cimport Cursor, cursor_over, take_bytes, take_u8, take_u64
+
+# Number of the field, then how it is encoded: 2 is a length and bytes, 0 a varint. All fit one byte.
+cdef enum:
+    TAG_INTERFACE = 1 << 3 | 2
+    TAG_ARGUMENTS = 2 << 3 | 2
+    TAG_PURPOSE = 3 << 3 | 2
+    TAG_MATTER = 4 << 3 | 2
+    TAG_OPERATOR = 5 << 3 | 2
+    TAG_CASE_ID = 6 << 3 | 2
+    TAG_MAX_AGE = 7 << 3 | 2
+    TAG_ENCODING = 8 << 3 | 0
+    TAG_VERSION = 9 << 3 | 0
+    TAG_ENTRY_NAME = 1 << 3 | 2        # of an entry of a map
+    TAG_ENTRY_VALUE = 2 << 3 | 2
+    TAG_SECONDS = 1 << 3 | 0           # of a Duration
+    TAG_NANOS = 2 << 3 | 0
+    TAG_PROVENANCE = 3 << 3 | 2        # of CallResponse
+    TAG_SOURCE = 1 << 3 | 0            # of Provenance
+    TAG_AGE = 7 << 3 | 2
+
+cdef enum:
+    MOST_NANOS = 999_999_999
+    JSON = 1
+    MSGPACK = 2
+    FROM_CACHE = 2
+    SEVENS_OF_63_BITS = 9
+
+# No enum, whose values fit an int.
+cdef uint64_t MOST_SECONDS = 315_576_000_000    # of a Duration: 10,000 years
+cdef uint64_t NOT_ASCII = 0x8080808080808080
+
+
+# --- primitives --------------------------------------------------------------------------------------------------
+
+cdef inline void decline(Cursor *cursor) noexcept nogil:
+    cursor.ok = False
+    cursor.remaining = 0
+
+
+cdef inline uint64_t take_varint(Cursor *cursor, uint64_t most) noexcept nogil:
+    """Return a varint in its shortest form that is not beyond `most`; decline any other, as are all negative numbers."""
+    cdef uint64_t value = 0
+    cdef uint8_t byte = 0
+    cdef int i
+    for i in range(SEVENS_OF_63_BITS):
+        byte = take_u8(cursor)
+        value |= <uint64_t>(byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            break
+    if byte >= 0x80 or (byte == 0 and i > 0) or value > most:
+        decline(cursor)
+        return 0
+    return value
+
+
+cdef inline Slice take_delimited(Cursor *cursor) noexcept nogil:
+    """Return the bytes behind a length. Lengths that do not fit what is left never become a size."""
+    cdef Slice view
+    view.size = <Py_ssize_t>take_varint(cursor, <uint64_t>cursor.remaining)
+    view.data = take_bytes(cursor, view.size)
+    return view
+
+
+cdef inline bint take_continuation(Cursor *cursor) noexcept nogil:
+    return (take_u8(cursor) & 0xC0) == 0x80
+
+
+cdef inline bint take_character(Cursor *cursor) noexcept nogil:
+    """Step over one character by RFC 3629: shortest form, no surrogates, nothing beyond U+10FFFF. False where there is none."""
+    cdef uint8_t lead = take_u8(cursor), second, low = 0x80, high = 0xBF
+    if lead < 0x80:
+        return True
+    if lead < 0xC2 or lead > 0xF4:
+        return False
+    if lead == 0xE0:
+        low = 0xA0     # shorter forms exist
+    elif lead == 0xED:
+        high = 0x9F    # surrogates
+    elif lead == 0xF0:
+        low = 0x90     # shorter forms exist
+    elif lead == 0xF4:
+        high = 0x8F    # the last plane
+    second = take_u8(cursor)
+    if not low <= second <= high or (lead >= 0xE0 and not take_continuation(cursor)):
+        return False
+    return lead < 0xF0 or take_continuation(cursor)
+
+
+cdef inline bint is_utf8(const Slice *text) noexcept nogil:
+    cdef Cursor cursor = cursor_over(text.data, text.size)
+    cdef Cursor ahead
+    while cursor.remaining > 0:
+        ahead = cursor
+        if (take_u64(&ahead) & NOT_ASCII) == 0 and ahead.ok:
+            cursor = ahead
+        elif not take_character(&cursor):
+            return False
+    return cursor.ok    # a character that was cut reads zeros, which no character continues with
+
+
+cdef inline Slice take_text(Cursor *cursor) noexcept nogil:
+    cdef Slice text = take_delimited(cursor)
+    if cursor.ok and not is_utf8(&text):
+        decline(cursor)
+    return text
+
+
+cdef inline int order_of(const Slice *left, const Slice *right) noexcept nogil:
+    """Order by bytes, as keys are made (`cachekey.pyx`)."""
+    cdef Py_ssize_t shorter = min(left.size, right.size)
+    cdef int order = memcmp(left.data, right.data, shorter) if shorter > 0 else 0
+    if order != 0:
+        return order
+    return (left.size > right.size) - (left.size < right.size)
+
+
+# --- CallRequest -------------------------------------------------------------------------------------------------
+
+cdef inline Pair take_entry(Cursor *cursor) noexcept nogil:
+    """Return one entry of the map. One that says its name or its value twice is declined: it could be read two ways."""
+    cdef Slice whole = take_delimited(cursor)
+    cdef Cursor entry = cursor_over(whole.data, whole.size)
+    cdef Pair pair
+    cdef uint8_t tag, seen = 0
+    pair.name.data = pair.value.data = NULL
+    pair.name.size = pair.value.size = 0
+    while entry.remaining > 0:
+        tag = take_u8(&entry)
+        if tag == TAG_ENTRY_NAME and not seen & 1:
+            pair.name = take_text(&entry)
+            seen |= 1
+        elif tag == TAG_ENTRY_VALUE and not seen & 2:
+            pair.value = take_text(&entry)
+            seen |= 2
+        else:
+            decline(&entry)
+    if not entry.ok:
+        decline(cursor)
+    return pair
+
+
+cdef inline bint insert(CallView *call, const Pair *pair) noexcept nogil:
+    """Put an argument in its place. False where there is none: its name is there already, or the places are taken."""
+    cdef Py_ssize_t at = call.count, i
+    cdef int order = 1
+    while at > 0:
+        order = order_of(&call.arguments[at - 1].name, &pair.name)
+        if order <= 0:
+            break
+        at -= 1
+    if call.count >= MOST_ARGUMENTS or (at > 0 and order == 0):
+        return False
+    for i in range(call.count, at, -1):
+        call.arguments[i] = call.arguments[i - 1]
+    call.arguments[at] = pair[0]
+    call.count += 1
+    return True
+
+
+cdef inline void take_argument(CallView *call, Cursor *cursor) noexcept nogil:
+    cdef Pair pair = take_entry(cursor)
+    if cursor.ok and not insert(call, &pair):
+        decline(cursor)
+
+
+cdef inline void take_max_age(CallView *call, Cursor *cursor) noexcept nogil:
+    """Read the Duration. Stated twice, protobuf merges the two; that is left to protobuf."""
+    cdef Slice whole = take_delimited(cursor)
+    cdef Cursor duration = cursor_over(whole.data, whole.size)
+    cdef uint64_t seconds = 0, nanos = 0
+    cdef uint8_t tag
+    while duration.remaining > 0:
+        tag = take_u8(&duration)
+        if tag == TAG_SECONDS:
+            seconds = take_varint(&duration, MOST_SECONDS)
+        elif tag == TAG_NANOS:
+            nanos = take_varint(&duration, MOST_NANOS)
+        else:
+            decline(&duration)
+    if not duration.ok or call.max_age_ms != NO_MAX_AGE:
+        decline(cursor)
+    call.max_age_ms = <int64_t>(seconds * 1000 + nanos // 1_000_000)
+
+
+cdef inline void take_field(CallView *call, Cursor *cursor) noexcept nogil:
+    """Read one field. Of a text or a number that stands twice, the last one counts."""
+    cdef uint8_t tag = take_u8(cursor)
+    if tag == TAG_INTERFACE:
+        call.interface = take_text(cursor)
+    elif tag == TAG_ARGUMENTS:
+        take_argument(call, cursor)
+    elif tag == TAG_PURPOSE:
+        call.purpose = take_text(cursor)
+    elif tag == TAG_MATTER:
+        call.matter = take_text(cursor)
+    elif tag == TAG_OPERATOR:
+        call.operator = take_text(cursor)
+    elif tag == TAG_CASE_ID:
+        call.case_id = take_text(cursor)
+    elif tag == TAG_MAX_AGE:
+        take_max_age(call, cursor)
+    elif tag == TAG_ENCODING:
+        call.encoding = <uint8_t>take_varint(cursor, MSGPACK)
+    elif tag == TAG_VERSION:
+        call.version = <uint32_t>take_varint(cursor, 0xFFFFFFFF)
+    else:
+        decline(cursor)
+
+
+cdef inline void clear(CallView *call) noexcept nogil:
+    """Everything as it is where nothing is said. The places of arguments stay as they were: `count` tells what is in use."""
+    cdef Slice nothing
+    nothing.data = NULL
+    nothing.size = 0
+    call.interface = call.purpose = call.matter = call.operator = call.case_id = nothing
+    call.version = 0
+    call.encoding = 0
+    call.max_age_ms = NO_MAX_AGE
+    call.count = 0
+
+
+cdef bint parse_call(CallView *call, const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    cdef Cursor cursor = cursor_over(data, size)
+    clear(call)
+    while cursor.remaining > 0:
+        take_field(call, &cursor)
+    if call.encoding == 0:
+        call.encoding = JSON
+    return cursor.ok
+
+
+# --- the tail of CallResponse ------------------------------------------------------------------------------------
+
+cdef inline unsigned char *put_number(unsigned char *at, uint8_t tag, uint64_t value) noexcept nogil:
+    """Write a field of a number; nothing for 0, which is what is read where nothing is written."""
+    if value == 0:
+        return at
+    at[0] = tag
+    at += 1
+    while value >= 0x80:
+        at[0] = <unsigned char>(value | 0x80)
+        value >>= 7
+        at += 1
+    at[0] = <unsigned char>value
+    return at + 1
+
+
+cdef Py_ssize_t write_tail(unsigned char *into, uint64_t age_ms) noexcept nogil:
+    """Write a provenance of source and age. Both lengths are put in afterwards: they are below 128, so one byte each."""
+    cdef unsigned char *provenance = into + 2
+    cdef unsigned char *age = put_number(provenance, TAG_SOURCE, FROM_CACHE)
+    cdef unsigned char *end = put_number(age + 2, TAG_SECONDS, age_ms // 1000)
+    end = put_number(end, TAG_NANOS, age_ms % 1000 * 1_000_000)
+    into[0] = TAG_PROVENANCE
+    into[1] = <unsigned char>(end - provenance)
+    age[0] = TAG_AGE    # stands there even when it is empty: an age of 0 is an age
+    age[1] = <unsigned char>(end - age - 2)
+    return end - into
+
+
+# --- Python's face -----------------------------------------------------------------------------------------------
+
+KINDS = {
+    "person_name": KIND_PERSON_NAME,
+    "resident_id": KIND_RESIDENT_ID,
+    "uscc": KIND_USCC,
+    "address": KIND_ADDRESS,
+    "date": KIND_DATE,
+    "licence_no": KIND_LICENCE_NO,
+    "text": KIND_TEXT,
+    "number": KIND_NUMBER,
+}
+
+
+cdef str text_of(const Slice *text):
+    return PyUnicode_DecodeUTF8(<const char *>text.data, text.size, NULL)
+
+
+cdef Slice slice_of(str text) except *:
+    """Point at the UTF-8 that the text object itself keeps; valid as long as the object lives."""
+    cdef Slice view
+    try:
+        view.data = <const unsigned char *>PyUnicode_AsUTF8AndSize(text, &view.size)
+    except UnicodeEncodeError:
+        raise ValueError("text: is not encodable as UTF-8") from None  # never with the text: it may be personal
+    return view
+
+
+def parse_call_request(bytes data not None):
+    """See `wire.pyi`."""
+    cdef CallView call
+    cdef Py_ssize_t i
+    if not parse_call(&call, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+        return None
+    return {
+        "interface": text_of(&call.interface),
+        "purpose": text_of(&call.purpose),
+        "matter": text_of(&call.matter),
+        "operator": text_of(&call.operator),
+        "case_id": text_of(&call.case_id),
+        "version": call.version,
+        "encoding": call.encoding,
+        "max_age_ms": None if call.max_age_ms == NO_MAX_AGE else call.max_age_ms,
+        "arguments": tuple(
+            [(text_of(&call.arguments[i].name), text_of(&call.arguments[i].value)) for i in range(call.count)]
+        ),
+    }
+
+
+def call_tail(age_ms):
+    """See `wire.pyi`."""
+    cdef unsigned char tail[TAIL_BYTES]
+    if not 0 <= age_ms < 1 << 53:
+        raise ValueError("age_ms: must be 0..2**53-1")
+    return PyBytes_FromStringAndSize(<char *>tail, write_tail(tail, age_ms))
+
+
+def is_canonical_text(kind, str text not None):
+    """See `wire.pyi`."""
+    cdef Slice view = slice_of(text)
+    if not 0 <= kind <= 0xFF:
+        raise ValueError("kind: must be 0..255")
+    return is_canonical(kind, &view)
+
+
+def count_chars(str text not None):
+    """See `wire.pyi`."""
+    cdef Slice view = slice_of(text)
+    return chars_of(&view)

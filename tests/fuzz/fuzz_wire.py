@@ -1,0 +1,111 @@
+"""Feeds bytes to `parse_call_request`. Invariant: it says what protobuf and the service say, or declines, and no more happens.
+
+Run as `python tests/fuzz/fuzz_wire.py --seconds 60 [--seed 1]`, best against a build with `BROKER_SANITIZE=1`. Where
+atheris is installed it draws the inputs and its own options apply instead (`-max_total_time=60 corpus/`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from broker._native import wire
+from broker.v1 import exchange_pb2 as pb
+from tests.test_wire import EVERYDAY, age_of, argument, delimited, number, oracle, varint
+
+CHUNKS = (
+    delimited(1, b"person"),
+    delimited(3, "张三".encode()),
+    delimited(4, b""),
+    delimited(6, b"\xed\xa0\x80"),  # a surrogate, which is no text
+    delimited(5, b"a" * 200),
+    argument("", ""),
+    argument("name", "阿卜杜拉·买买提"),
+    *(argument(f"n{n}", "v" * n) for n in range(6)),
+    delimited(2, delimited(2, b"v")),
+    age_of(0, 0),
+    age_of(600, 1_500_000),
+    age_of(-1, 0),
+    varint(8, 2),
+    varint(9, 2**32 - 1),
+    varint(10, 1),
+)
+SEEDS = (
+    b"",
+    EVERYDAY.SerializeToString(),
+    pb.CallRequest(interface="i", purpose="p", arguments={f"{n:02}": "v" for n in range(32)}).SerializeToString(),
+    *CHUNKS,
+)
+EDGES = (0, 1, 127, 128, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
+
+
+def check(data: bytes) -> bool:
+    """One input; returns whether it was read, since a reader that declines everything would find no difference."""
+    read = wire.parse_call_request(data)
+    if read is None:
+        return False
+    expected = oracle(data)
+    if read != expected:
+        raise AssertionError(f"native {read!r}, oracle {expected!r}, input {data.hex()}")
+    return True
+
+
+def feed(data: bytes) -> None:
+    """One input, for atheris, which wants no result."""
+    check(data)
+
+
+def mutate(data: bytes, draw: random.Random) -> bytes:
+    """Some changes, seldom none: a bit, a stretch, a number at an edge, a cut, a field put in or behind."""
+    changed = bytearray(data)
+    for _ in range(draw.randint(0, 4)):
+        at = draw.randint(0, len(changed))
+        match draw.randrange(6):
+            case 0 if changed:
+                changed[at % len(changed)] ^= 1 << draw.randrange(8)
+            case 1:
+                changed[at : at + draw.randint(0, 8)] = draw.randbytes(draw.randint(0, 8))
+            case 2:
+                changed[at : at + 1] = number(draw.choice(EDGES))
+            case 3:
+                del changed[at:]
+            case 4:
+                changed[at:at] = draw.choice(CHUNKS)
+            case _:
+                changed += draw.choice(CHUNKS)
+    return bytes(changed)
+
+
+def mutate_for(seconds: float, seed: int) -> tuple[int, int]:
+    """Random mutation of what was good, for so long; returns how many inputs were tried and how many of them were read."""
+    draw = random.Random(seed)
+    tried = read = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        read += check(mutate(draw.choice(SEEDS), draw))
+        tried += 1
+    return tried, read
+
+
+def main() -> None:
+    try:
+        import atheris
+    except ImportError:
+        parser = argparse.ArgumentParser(description=__doc__)
+        parser.add_argument("--seconds", type=float, default=10)
+        parser.add_argument("--seed", type=int, default=0)
+        options = parser.parse_args()
+        tried, read = mutate_for(options.seconds, options.seed)
+        sys.stdout.write(f"{tried} inputs, {read} of them read, no difference\n")
+    else:
+        atheris.Setup(sys.argv, feed)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
