@@ -5,6 +5,7 @@
 #   make bench   benchmarks            make load    a compressed day of load
 #   make sanitize, make fuzz SECONDS=60    the native modules under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make oracle  a million decisions of the native policy against their truth table
+#   make conformance   h2spec and grpc-go's interop client against a front (builds them; needs Go)
 #   make quota   100,000 calls while the core is killed each second: never one more answer than the quota
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
@@ -19,7 +20,7 @@ UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=l
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered)
 
-.PHONY: demo test check serve bench load sanitize fuzz oracle quota setup build lock clean
+.PHONY: demo test check serve bench load sanitize fuzz oracle quota conformance setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -57,6 +58,9 @@ oracle: setup $(STAMPS)/dev
 
 quota: setup $(STAMPS)/dev
 	QUOTA_CALLS=100000 $(BIN)/python -m pytest -q -s -p no:xdist tests/test_quota_kills.py
+
+conformance: setup $(STAMPS)/dev
+	$(BIN)/python deploy/conformance
 
 $(SANITIZED)/built: $(NATIVE) $(shell find broker tests -name '*.py') $(STAMPS)/build
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source

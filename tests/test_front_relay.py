@@ -15,8 +15,8 @@ import pytest
 
 from tests.front_kit import DETAILS, STEADY, UNLIMITED, Core, RunningFront, running_front, wait_for
 from tests.interop.frames import (
-    DATA,
     ACK,
+    DATA,
     END_STREAM,
     GOAWAY,
     HEADERS,
@@ -133,7 +133,9 @@ async def told(target: str, methods: Methods) -> tuple[list[Any], ...]:
         return [pair for pair in methods.metadata if pair[0].startswith("x-")], *map(list, seen)
 
 
-async def test_metadata_pass_unchanged_and_in_the_same_order_both_ways(front: RunningFront, core: Core, methods: Methods) -> None:
+async def test_metadata_pass_unchanged_and_in_the_same_order_both_ways(
+    front: RunningFront, core: Core, methods: Methods
+) -> None:
     """grpc itself changes the order, but always in the same way."""
     relayed = await told(front.target, methods)
     assert relayed == await told(f"unix:{core.socket}", methods)
@@ -173,7 +175,9 @@ async def test_the_core_never_sees_our_names_from_a_consumer(channel: grpc.aio.C
     assert [pair for pair in methods.metadata if pair[0].startswith(("broker-", "x"))] == [("broker-relay", "2"), ("x", "3")]
 
 
-async def test_a_consumer_never_sees_our_names_from_the_core(front: RunningFront, channel: grpc.aio.Channel, methods: Methods) -> None:
+async def test_a_consumer_never_sees_our_names_from_the_core(
+    front: RunningFront, channel: grpc.aio.Channel, methods: Methods
+) -> None:
     methods.trailing = [("broker-relay-note-bin", b"secret"), ("x", "1"), ("broker-relay-", "2")]
     call = channel.unary_unary("/t/unary_unary_metadata")(b"")
     assert tuple(await call.trailing_metadata()) == (("x", "1"),)
@@ -191,7 +195,9 @@ async def test_without_a_front_the_same_names_pass(core: Core, methods: Methods)
 
 
 @pytest.mark.parametrize("kind", ["unary_unary", "stream_stream"])
-async def test_the_core_hears_of_a_cancelled_call_within_a_second(channel: grpc.aio.Channel, methods: Methods, kind: str) -> None:
+async def test_the_core_hears_of_a_cancelled_call_within_a_second(
+    channel: grpc.aio.Channel, methods: Methods, kind: str
+) -> None:
     wait = getattr(channel, kind)(f"/t/{kind}_wait")
     call = wait(b"") if kind == "unary_unary" else wait()
     await wait_for(lambda: methods.running == 1)
@@ -418,7 +424,10 @@ async def test_a_drain_is_told_twice_and_calls_in_progress_end_well(front: Runni
             assert await wire.body(stream) == grpc_message(b"late")
         await wire.closed()
         kinds = [frame.kind for frame in wire.seen if frame.kind in (GOAWAY, PING)]
-        assert (kinds, [frame.number for frame in wire.seen if frame.kind == GOAWAY]) == ([GOAWAY, PING, GOAWAY], [0x7FFFFFFF, 3])
+        assert (kinds, [frame.number for frame in wire.seen if frame.kind == GOAWAY]) == (
+            [GOAWAY, PING, GOAWAY],
+            [0x7FFFFFFF, 3],
+        )
 
 
 async def test_without_a_drain_a_connection_stays(front: RunningFront) -> None:

@@ -245,9 +245,10 @@ class _Supervisor:
     def _end_fronts(self) -> None:
         """Wait for the fronts, which have been told to stop, or are of no use without a core that can start."""
         self._fronts.stop()
+        look_again_at = self._fronts.tend()
         while self._fronts.running:
-            self._wait(None, self._fronts.tend())
-            self._fronts.tend()
+            self._wait(None, look_again_at)
+            look_again_at = self._fronts.tend()
 
 
 def _signal_pipe(selector: selectors.BaseSelector) -> int:

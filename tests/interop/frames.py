@@ -117,7 +117,7 @@ class Wire:
         head = await self._reader.readexactly(9)
         kind, flags, stream = struct.unpack("!BBI", head[3:])
         frame = Frame(kind, flags, stream, await self._reader.readexactly(int.from_bytes(head[:3])))
-        if (kind == SETTINGS or kind == PING and self.answers_pings) and not flags & ACK:
+        if (kind == SETTINGS or (kind == PING and self.answers_pings)) and not flags & ACK:
             self._acknowledge(frame)
         elif kind == WINDOW_UPDATE:
             self._used[stream] -= frame.number
