@@ -88,9 +88,10 @@ cdef class Tally:
         self._check(slot)
         return atomic64_load(&self.slots[slot].found), atomic64_load(&self.slots[slot].not_found)
 
-    def put(self, Py_ssize_t slot, uint64_t count):
+    def put(self, Py_ssize_t slot, uint64_t count, uint64_t other):
         """See `shared.pyi`."""
         self._check(slot)
+        atomic64_store(&self.slots[slot].not_found, other)
         atomic64_store(&self.slots[slot].found, count)
 
     def times(self):

@@ -1,4 +1,4 @@
-"""A front in this process, before a gRPC server on a unix socket. What must not go in here: tests, messages, what a front answers."""
+"""A front in this process, before a gRPC server on a unix socket. What must not go in here: tests, and what a core answers."""
 
 from __future__ import annotations
 

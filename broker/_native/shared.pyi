@@ -41,8 +41,8 @@ class Tally:
     def counts(self, slot: int) -> tuple[int, int]:
         """Return how many answers had a record, and how many had none. Raises IndexError."""
 
-    def put(self, slot: int, count: int) -> None:
-        """Set the first count of a slot that no answers are counted in. Raises IndexError."""
+    def put(self, slot: int, count: int, other: int) -> None:
+        """Set both counts of a slot that no answers are counted in, the second one first. Raises IndexError."""
 
     def times(self) -> tuple[int, int, list[int]]:
         """Return the number of answers, the ns that they took together, and how many fell into each bucket."""

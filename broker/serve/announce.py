@@ -1,15 +1,20 @@
 """Tells the fronts, on the board, what is in force in the core. A word changes after what it is about has.
 
-What must not go in here: what fronts make of it (follow.py).
+Who has asked for a change is answered once every front follows it, so that what was taken away is refused from then on. What
+must not go in here: what fronts make of it (follow.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
 from broker.exchange import Exchange
-from broker.serve.board import open_board, snapshot_word
+from broker.serve.board import FOLLOWS, SERVES, TALLIES, open_board, open_tally, snapshot_word
+
+_PATIENCE_S = 1.0  # a front that takes longer answers nothing by then (follow.py)
+_LOOK_EVERY_S = 0.002
 
 
 class Announcer:
@@ -18,6 +23,7 @@ class Announcer:
     def __init__(self, exchange: Exchange, data_dir: Path) -> None:
         self._exchange = exchange
         self._board = open_board(data_dir)
+        self._tallies = data_dir / TALLIES
 
     def begin(self) -> None:
         """A core serves: the cache may be another one, and calls are let in."""
@@ -33,6 +39,26 @@ class Announcer:
         self._board["counters"] = exchange.limits.made
         self._board["snapshot"] = snapshot_word(exchange.snapshot.digest)
 
+    async def followed(self) -> None:
+        """Wait until every front decides by the snapshot in force, or by none."""
+        until = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < until and any(self._lags(file) for file in self._tallies.glob("*.tally")):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _lags(self, file: Path) -> bool:
+        tally = open_tally(file)
+        follows, pid = tally.counts(0) if tally.name(0) == FOLLOWS else (0, 0)
+        return follows not in (0, self._board["snapshot"]) and _is_alive(pid)
+
+    def serving(self) -> int:
+        """Return how many fronts take connections."""
+        tallies = [open_tally(file) for file in self._tallies.glob("*.tally")]
+        return sum(tally.name(1) == SERVES and _is_alive(tally.counts(1)[0]) for tally in tallies)
+
     def drain(self) -> None:
         """No new call is let in: fronts pass all of them on, to be refused."""
         self._board["draining"] = 1
+
+
+def _is_alive(pid: int) -> bool:
+    return pid > 0 and Path(f"/proc/{pid}").exists()

@@ -16,6 +16,8 @@ from broker.errors import DirectoryUnusable
 
 BOARD = "board"
 TALLIES = "fronts"
+FOLLOWS = b"front/follows"  # the first slot: by which snapshot a front decides (0: by none), and its process id
+SERVES = b"front/serves"  # the second: its process id, as long as it takes connections
 SLOTS = 8192  # interfaces and other names that a front counts under; the file is sparse
 
 
@@ -81,6 +83,6 @@ class NamedCounts:
                 return
             yield (name, *self.tally.counts(slot))
 
-    def put(self, name: bytes, count: int) -> None:
-        """Say how many of something there have been."""
-        self.tally.put(self.slot(name), count)
+    def put(self, name: bytes, count: int, other: int = 0) -> None:
+        """Say how many of something there have been, and maybe of something else."""
+        self.tally.put(self.slot(name), count, other)

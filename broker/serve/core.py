@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -99,6 +100,10 @@ class Core:
         await self._serve(watch)
         self._control.close()
 
+    def _ready(self) -> bool:
+        """Whether consumers' calls get here."""
+        return self._serving and self._announcer.serving() >= self._settings.grpc.fronts
+
     def _on_orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
         log.error("the supervisor has gone; stopping")
@@ -107,7 +112,7 @@ class Core:
     async def _serve(self, watch: SnapshotWatch) -> None:
         self._server, self._health = public_server(self._settings, self._for_consumers(watch), self._gate, self._tls)
         admin = admin_server(self._settings, self._for_operators(watch))
-        page = AdminHttp(self._exchange.cache, lambda: self._serving, FrontCounts(self._settings.path("{data_dir}")))
+        page = AdminHttp(self._exchange.cache, self._ready, FrontCounts(self._settings.path("{data_dir}")))
         await page.start(self._settings.admin.http_address)
         await admin.start()
         await self._server.start()
@@ -123,18 +128,26 @@ class Core:
         await page.stop()
         await self._close()
 
+    async def _reload(self, watch: SnapshotWatch) -> int:
+        """Bring the snapshot up to date, in the fronts too."""
+        version = await watch.reload()
+        await self._announcer.followed()
+        return version
+
     def _for_consumers(self, watch: SnapshotWatch) -> dict[str, object]:
+        reload = functools.partial(self._reload, watch)
         return {
             "ExchangeService": ExchangeService(self._exchange),
             "CatalogueService": CatalogueService(self._exchange, self._probes.report),
-            "GrantService": GrantService(self._exchange, self._control.database, watch.reload),
+            "GrantService": GrantService(self._exchange, self._control.database, reload),
         }
 
     def _for_operators(self, watch: SnapshotWatch) -> dict[str, object]:
+        reload = functools.partial(self._reload, watch)
         return {
-            "AdminService": AdminService(self._exchange, self._operations(watch)),
+            "AdminService": AdminService(self._exchange, self._operations(reload)),
             "CatalogueService": CatalogueService(self._exchange, self._probes.report, known=False),
-            "GrantService": GrantService(self._exchange, self._control.database, watch.reload, known=False),
+            "GrantService": GrantService(self._exchange, self._control.database, reload, known=False),
         }
 
     def _chores(self, watch: SnapshotWatch) -> Iterator[Coroutine[Any, Any, None]]:
@@ -146,9 +159,9 @@ class Core:
         if self._tls:
             yield self._tls.run()
 
-    def _operations(self, watch: SnapshotWatch) -> Operations:
+    def _operations(self, reload: Callable[[], Awaitable[int]]) -> Operations:
         return Operations(
-            reload=watch.reload,
+            reload=reload,
             drain=self._drain,
             draining=lambda: not self._serving,
             in_progress=lambda: self._gate.in_progress,

@@ -7,6 +7,7 @@ may have taken something away. What must not go in here: reading for one call (`
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -26,7 +27,7 @@ from broker.model.catalogue import Interface, Provider
 from broker.policy.clock import Clock
 from broker.policy.counter_file import map_counters
 from broker.policy.snapshot_file import open_image
-from broker.serve.board import NamedCounts, snapshot_word
+from broker.serve.board import FOLLOWS, NamedCounts, snapshot_word
 
 log = structlog.get_logger("front")
 
@@ -107,12 +108,17 @@ class Follower:
             opened, why = None, str(error)
         if opened is not None and snapshot_word(opened[0].digest) == self._board["snapshot"]:
             self._hot.use_policy(Plans(opened[0], [self._plan(*plan) for plan in opened[1]]))
-            self._snapshot, self._seen_at = wanted, 0.0
+            self._decide_by(wanted)
+            self._seen_at = 0.0
             log.info("snapshot in force", version=opened[0].version)
         elif time.monotonic() - self._seen_at > _PATIENCE_S and self._snapshot:
             self._hot.use_policy(None)
-            self._snapshot = 0
+            self._decide_by(0)
             log.error("the snapshot cannot be followed; the core answers everything", why="another" if opened else why)
+
+    def _decide_by(self, snapshot: int) -> None:
+        self._snapshot = snapshot
+        self._counts.put(FOLLOWS, snapshot, os.getpid())
 
     def _open(self) -> tuple[Image, list[tuple[Interface, Provider]]]:
         image = open_image(self._data_dir / "policy.snapshot")

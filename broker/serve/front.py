@@ -31,7 +31,7 @@ from broker._native.hot_call import HotCall
 from broker._native.relay import Upstream
 from broker._native.remembered import Remembered
 from broker.errors import StartupError
-from broker.serve.board import NamedCounts, open_board, open_tally, tally_file
+from broker.serve.board import FOLLOWS, SERVES, NamedCounts, open_board, open_tally, tally_file
 from broker.serve.core_address import CORE_SOCKET, READY_FD
 from broker.serve.door import Door
 from broker.serve.follow import Follower
@@ -54,6 +54,8 @@ class FrontProcess:
         data_dir = settings.path("{data_dir}")
         self._board = open_board(data_dir)
         self._counts = NamedCounts(open_tally(tally_file(data_dir, slot)))
+        self._counts.put(FOLLOWS, 0)
+        self._counts.put(SERVES, 0)
         self._counts.put(b"front/restarts", restarts)
         remembered = Remembered(settings.identity.remembered_tokens)
         self._hot = HotCall(self._board, self._counts.tally, remembered, settings.limits)
@@ -94,13 +96,15 @@ class FrontProcess:
     def _say_ready(self) -> None:
         gc.collect()
         gc.freeze()
-        log.info("front serves")
+        self._counts.put(SERVES, os.getpid())
+        log.info("takes connections")
         if READY_FD in os.environ:
             with contextlib.suppress(BrokenPipeError):
                 os.write(int(os.environ[READY_FD]), b"1")
 
     async def _drain(self, door: Door) -> None:
         await asyncio.sleep(self._settings.grpc.drain_ms / 1000)
+        self._counts.put(SERVES, 0)
         door.close()
         self._front.drain()
         until = time.monotonic() + self._settings.grpc.grace_ms / 1000

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from broker._native.shared import BUCKET_BOUNDS_S
 from broker.errors import DirectoryUnusable
-from broker.serve.board import TALLIES, NamedCounts, open_tally
+from broker.serve.board import FOLLOWS, SERVES, TALLIES, NamedCounts, open_tally
 from broker.telemetry import metrics
 
 _CALL = ("unary", "broker.v1.ExchangeService", "Call")
@@ -63,6 +63,8 @@ class FrontCounts(Collector):
         seen = self._seen.get((file, name), (0, 0))
         self._seen[file, name] = found, not_found
         kind, _, rest = name.decode(errors="replace").partition("/")
+        if name in (FOLLOWS, SERVES):
+            return
         if name == b"front/open":
             self._open += found
         elif kind != "calls":

@@ -1,4 +1,4 @@
-"""HTTP/2 frame by frame, as either end: what a gRPC library does not show or never does. Header blocks are written, not read."""
+"""HTTP/2 frame by frame, as either end: what a gRPC library does not show. Header blocks are written, not read."""
 
 from __future__ import annotations
 

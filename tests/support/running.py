@@ -157,19 +157,27 @@ class RunningBroker:
             return int((await stub.Purge(admin_pb2.PurgeRequest(**target))).removed)
 
     def workers(self) -> list[int]:
-        """The processes below the supervisor, oldest first: the serving core and its spare, if there is one."""
+        """The processes below the supervisor, oldest first: the serving core, its spare if there is one, the fronts."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def cores(self) -> list[int]:
+        """The serving core and its spare, oldest first."""
+        return [pid for pid in self.workers() if "broker.serve.core" in _command_of(pid)]
+
+    def fronts(self) -> list[int]:
+        """The fronts, oldest first."""
+        return [pid for pid in self.workers() if "broker.serve.front" in _command_of(pid)]
+
     def core_pid(self) -> int:
-        """The serving core: the only process below the supervisor that listens."""
-        return next(pid for pid in self.workers() if _listens(pid, int(self.target.rpartition(":")[2])))
+        """The serving core: the only one that listens for the operators' page."""
+        return next(pid for pid in self.cores() if _listens(pid, int(self.admin.rpartition(":")[2])))
 
     def spare_pid(self) -> int:
         """The spare, waited for; it may not have done its imports yet."""
-        wait_until(lambda: len(self.workers()) == 2)
-        return self.workers()[1]
+        wait_until(lambda: len(self.cores()) == 2)
+        return self.cores()[1]
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -184,6 +192,12 @@ class RunningBroker:
             for pid in self.workers():
                 os.kill(pid, signal.SIGKILL)
             self.stop(signal.SIGKILL)
+
+
+def _command_of(pid: int) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended while we look
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    return ""
 
 
 def _listens(pid: int, port: int) -> bool:
