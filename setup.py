@@ -88,9 +88,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "remembered": (),
     "wire": (),
     "session": ("libnghttp2",),
-    "front": (),
+    "front": ("libnghttp2",),
     "connection": ("libnghttp2",),
     "relay": ("libnghttp2",),
+    "shared": (),
+    "plans": (),
+    "hot_call": ("libcrypto", "libnghttp2"),
 }
 
 if __name__ == "__main__":

@@ -39,13 +39,17 @@ cdef extern from *:
         NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE}
     static const nghttp2_nv ANSWER_HEADERS[] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
         STATIC_NV("grpc-accept-encoding", "identity, deflate, gzip")};
+    static const char UNAVAILABLE_NAME[] = "grpc-status", UNAVAILABLE_VALUE[] = "14";
     """
     const nghttp2_nv *ANSWER_HEADERS
+    const char *UNAVAILABLE_NAME
+    const char *UNAVAILABLE_VALUE
 
 cdef nghttp2_option *OPTIONS = NULL
 if nghttp2_option_new(&OPTIONS) != 0:
     raise MemoryError()
 nghttp2_option_set_no_auto_window_update(OPTIONS, 1)
+nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(OPTIONS, 1)   # gRPC's own servers let such values pass
 
 
 cdef class Connection(Session):
@@ -325,13 +329,25 @@ cdef class Connection(Session):
         """The core has no more to say, though it has not said all."""
         call.dropped = True
         empty(&call.request)
-        if not call.response_begun and code in (NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM):
+        if code in (NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM):
             self.front.counts.unavailable += 1
-            self._refuse(call, b"14", b"the core has gone; try again", self.front.unavailable)
+            if call.response_begun:
+                self._end_unavailable(call)
+            else:
+                self._refuse(call, b"14", b"the core is not there; try again", self.front.unavailable)
             return
         if nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.consumer_stream, code) != 0:
             self.verdict = PROTOCOL
         self.touch()
+
+    cdef void _end_unavailable(self, Call *call) noexcept:
+        """End a response that has begun, behind what has come of it."""
+        call.trailers[0].name, call.trailers[0].namelen = <uint8_t *>UNAVAILABLE_NAME, 11
+        call.trailers[0].value, call.trailers[0].valuelen = <uint8_t *>UNAVAILABLE_VALUE, 2
+        call.trailers[0].flags = NGHTTP2_NV_FLAG_NONE
+        call.trailer_count = 1
+        call.response_done = call.has_trailers = True
+        self.more(call)
 
     # --- ends ------------------------------------------------------------------------------------------------------
 

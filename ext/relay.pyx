@@ -79,15 +79,22 @@ cdef class Upstream(Session):
         """The core is gone, and with it what it was asked."""
         cdef Call *call
         self.transport = None
-        if self.front.core is self:
-            self.front.core = None
         while self.calls != NULL:
             call = self.calls
             if self.session != NULL:
                 nghttp2_session_set_stream_user_data(self.session, call.core_stream, NULL)
-            self.forget(call, NGHTTP2_REFUSED_STREAM if not call.response_begun else NGHTTP2_INTERNAL_ERROR)
+            self.forget(call, NGHTTP2_REFUSED_STREAM)
         settle(self.dirty)
-        self.on_lost()
+        self._lose()
+
+    cdef int _lose(self) except -1:
+        """Have another connection looked for, once."""
+        on_lost, self.on_lost = self.on_lost, None
+        if self.front.core is self:
+            self.front.core = None
+        if on_lost is not None:
+            on_lost()
+        return 0
 
     cdef int _begin(self) noexcept:
         cdef nghttp2_settings_entry settings[2]
@@ -192,9 +199,8 @@ cdef class Upstream(Session):
 
     cdef void control(self, const nghttp2_frame *frame) noexcept:
         """A core that says that it is going is asked nothing any more; the next one is looked for."""
-        if frame.hd.type == NGHTTP2_GOAWAY and self.front.core is self:
-            self.front.core = None
-            self.on_lost()
+        if frame.hd.type == NGHTTP2_GOAWAY:
+            self._lose()
 
 
 cdef ssize_t read_request(

@@ -167,8 +167,8 @@ async def test_a_core_that_answers_without_reading_ends_a_large_request(channel:
 async def test_calls_that_are_given_up_at_any_moment_leave_nothing(
     front: RunningFront, channel: Channel, methods: Methods
 ) -> None:
-    chance = random.Random(1)  # fewer than the budget of resets
-    calls = [channel.unary_unary(f"/t/unary_unary_{chance.choice(('echo', 'wait'))}") for _ in range(150)]
+    chance = random.Random(1)  # no more calls than streams: what waits for a stream is not tested here
+    calls = [channel.unary_unary(f"/t/unary_unary_{chance.choice(('echo', 'wait'))}") for _ in range(90)]
     asked = [call(bytes(chance.randrange(200_000)), timeout=chance.random() / 5) for call in calls]
     codes = {await call.code() for call in asked}
     assert codes == {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
