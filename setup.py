@@ -89,6 +89,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "wire": (),
     "session": ("libnghttp2",),
     "front": ("libnghttp2",),
+    "guarded": ("libnghttp2",),
     "connection": ("libnghttp2",),
     "relay": ("libnghttp2",),
     "shared": (),

@@ -3,7 +3,7 @@
 
 An asyncio protocol; a chunk is metered (frame_meter.pxd), read by nghttp2, whose callbacks fill calls, then what is whole is
 answered and all frames leave in one write. No callback lets an exception out; every return code of nghttp2 is looked at, for
-what fails there ends the connection. What must not go in here: what a request means, and the core's side.
+what fails there ends the connection. What must not go in here: what a request means, the core, limits (guarded.pyx).
 """
 
 import base64
@@ -16,22 +16,18 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from broker._native.cachekey cimport Slice
-from broker._native.front cimport Front, Handler, Rules, Shown
+from broker._native.front cimport Front, Handler, Rules
+from broker._native.guarded cimport Guarded
 from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session
 from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, now_ns, put, settle, take
 from fields cimport fields_to_pass, fill_nv
-from frame_meter cimport AGE, FINE, HEADER_TIMEOUT, IDLE, LARGE_HEADERS, NOT_HTTP2, PINGS, PREFACE_TIMEOUT, PROTOCOL, RESETS
-from frame_meter cimport SETTINGS_TIMEOUT, STALLED, STALLED_STREAM, TOO_MANY_PINGS, WINDOW_UPDATES
-from frame_meter cimport Meter, Reason, earn_tokens, feed, spend_token
+from frame_meter cimport FINE, LARGE_HEADERS, NOT_HTTP2, PROTOCOL, Reason, feed
 from grpc_frame cimport FRAME_PREFIX, is_everyday, is_message
 from nghttp2 cimport *
 
 cdef enum:
     HELD_BYTES = 16_384        # of a request that is collected for a handler; a larger one is passed on
     TOO_LARGE_IN_A_ROW = 3
-    PING_STRIKES = 2           # pings that come too soon, as gRPC counts them; one more ends the connection
-    CLOSING_NS = 1_000_000_000 # for the last frames to leave
-    NOTICE_NS = 5_000_000_000  # for the answer to the ping after the notice of an end
 
 cdef extern from *:
     """
@@ -52,30 +48,12 @@ nghttp2_option_set_no_auto_window_update(OPTIONS, 1)
 nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(OPTIONS, 1)   # gRPC's own servers let such values pass
 
 
-cdef class Connection(Session):
+cdef class Connection(Guarded):
     """See `connection.pyi`."""
 
-    cdef Front front
-    cdef Meter meter
-    cdef Shown shown
-    cdef Call *calls
     cdef Call *ready           # whole requests for the handler, in the order in which they came
     cdef Call *last_ready
-    cdef bytes identity        # SHA-256 of the client certificate; None
-    cdef bytes certificate     # base64 of it
-    cdef int64_t now           # when the last chunk came
-    cdef int64_t began_ns
-    cdef int64_t age_ns        # at which it is to end
-    cdef int64_t paused_ns
-    cdef int64_t over_ns
-    cdef int64_t notice_ns     # when the peer was told that there will be an end
-    cdef int64_t pinged_ns
-    cdef int ping_strikes
-    cdef int large_in_a_row
-    cdef bint greeted          # its SETTINGS have come
-    cdef bint acknowledged     # ours were
-    cdef bint said_goaway
-    cdef Reason verdict        # found in a callback, carried out after it
+    cdef bytes certificate     # base64 of the client's
 
     def __cinit__(self, Front front not None):
         self.front, self.dirty = front, front.dirty
@@ -112,16 +90,11 @@ cdef class Connection(Session):
             PyBuffer_Release(&buffer)
         settle(self.dirty)
 
-    def pause_writing(self):
-        """The socket takes no more."""
-        self.paused_ns = now_ns()
-        Session.pause_writing(self)
-
     def connection_lost(self, error):
         """Whatever was on its way for it is of no use any more."""
         self.over = True
         self.front.leave(self, self.identity)
-        self._drop_calls()
+        self.drop_calls()
         self.transport = None
         settle(self.dirty)
 
@@ -162,13 +135,6 @@ cdef class Connection(Session):
             return
         self._answer_ready()
         self.touch()
-
-    cdef int flush(self) except -1:
-        Session.flush(self)
-        if self.verdict != FINE and not self.over:
-            self.close_for(self.verdict, NGHTTP2_ENHANCE_YOUR_CALM)
-            Session.flush(self)
-        return 0
 
     # --- requests --------------------------------------------------------------------------------------------------
 
@@ -348,145 +314,6 @@ cdef class Connection(Session):
         call.trailer_count = 1
         call.response_done = call.has_trailers = True
         self.more(call)
-
-    # --- ends ------------------------------------------------------------------------------------------------------
-
-    cdef void close_for(self, Reason reason, uint32_t code) noexcept:
-        """End the connection at once: the peer is told, and what it has asked for is dropped."""
-        if self.over:
-            return
-        self.over, self.over_ns = True, self.now
-        self.front.closed(reason)
-        self._drop_calls()
-        if nghttp2_session_terminate_session(self.session, code) != 0:
-            self.transport.abort()
-        self.touch()
-
-    cdef void _drop_calls(self) noexcept:
-        cdef Call *call
-        while self.calls != NULL:
-            call = self.calls
-            if self.session != NULL:
-                nghttp2_session_set_stream_user_data(self.session, call.consumer_stream, NULL)
-            self.forget(call, NGHTTP2_CANCEL)
-
-    cdef void forget(self, Call *call, uint32_t code) noexcept:
-        """The consumer's stream is over. The core hears of it unless it has said all."""
-        if call.previous != NULL:
-            call.previous.next = call.next
-        else:
-            self.calls = call.next
-        if call.next != NULL:
-            call.next.previous = call.previous
-        if self.opening == call:
-            self.opening = NULL
-        call.consumer = call.next = call.previous = NULL
-        if call.core != NULL:
-            (<Session>call.core).broken(call, code)
-        elif not call.ready:
-            free_call(call)
-
-    cdef void drain(self) noexcept:
-        """Say that there will be an end, and after a round trip which stream was the last (RFC 9113 §6.8)."""
-        if self.notice_ns or self.over:
-            return
-        self.notice_ns = now_ns()
-        if nghttp2_submit_shutdown_notice(self.session) != 0:
-            self.verdict = PROTOCOL
-        self.touch()
-
-    cdef void say_goaway(self) noexcept:
-        if self.said_goaway or not self.notice_ns:
-            return
-        self.said_goaway = True
-        cdef int32_t last = nghttp2_session_get_last_proc_stream_id(self.session)
-        if nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, last, NGHTTP2_NO_ERROR, NULL, 0) != 0:
-            self.verdict = PROTOCOL
-        self.touch()
-
-    cdef void tick(self, int64_t now) noexcept:
-        cdef const Rules *rules = &self.front.rules
-        if self.over:
-            if now - self.over_ns > CLOSING_NS and self.transport is not None:
-                self.transport.abort()
-        elif not self.greeted and now - self.began_ns > rules.preface_ns:
-            self.close_for(PREFACE_TIMEOUT, NGHTTP2_NO_ERROR)
-        elif not self.acknowledged and now - self.began_ns > rules.settings_ns:
-            self.close_for(SETTINGS_TIMEOUT, NGHTTP2_NO_ERROR)
-        elif self.meter.partial_ns and now - self.meter.partial_ns > rules.header_ns:
-            self.close_for(HEADER_TIMEOUT, NGHTTP2_ENHANCE_YOUR_CALM)
-        elif self.paused and now - self.paused_ns > rules.stall_ns:
-            self.close_for(STALLED, NGHTTP2_ENHANCE_YOUR_CALM)
-        elif self.notice_ns and now - self.notice_ns > NOTICE_NS:
-            self.say_goaway()
-        elif not self.notice_ns:
-            self._tick_open(now, rules)
-
-    cdef void _tick_open(self, int64_t now, const Rules *rules) noexcept:
-        if self.calls == NULL and now - self.now > rules.idle_ns:
-            self.front.closed(IDLE)
-            self.drain()
-        elif now - self.began_ns > self.age_ns:
-            self.front.closed(AGE)
-            self.drain()
-        self._reset_stalled(now, rules.stream_stall_ns)
-
-    cdef void _reset_stalled(self, int64_t now, int64_t stall_ns) noexcept:
-        """Reset the streams whose consumers do not take what is there for them."""
-        cdef Call *call = self.calls
-        while call != NULL:
-            if call.response.end > call.response.start and now - call.moved_ns > stall_ns and not call.dropped:
-                self.front.closed(STALLED_STREAM)
-                self.broken(call, NGHTTP2_CANCEL)
-            call = call.next
-
-    # --- what nghttp2 tells ----------------------------------------------------------------------------------------
-
-    cdef void control(self, const nghttp2_frame *frame) noexcept:
-        if frame.hd.type == NGHTTP2_SETTINGS and frame.hd.flags & NGHTTP2_FLAG_ACK:
-            self.acknowledged = True
-        elif frame.hd.type == NGHTTP2_SETTINGS:
-            self.greeted = True
-        elif frame.hd.type == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
-            self.say_goaway()
-        elif frame.hd.type == NGHTTP2_PING:
-            self._judge_ping()
-
-    cdef void _judge_ping(self) noexcept:
-        """Pings without anything in between must not come faster than every so often (gRFC A8)."""
-        if self.pinged_ns and self.now - self.pinged_ns < self.front.rules.ping_interval_ns:
-            self.ping_strikes += 1
-            if self.ping_strikes > PING_STRIKES:
-                self.verdict = TOO_MANY_PINGS
-        self.pinged_ns = self.now
-
-    cdef void sent(self, const nghttp2_frame *frame) noexcept:
-        cdef uint8_t kind = frame.hd.type
-        cdef Call *call
-        if kind == NGHTTP2_DATA or kind == NGHTTP2_HEADERS:
-            self.pinged_ns = self.ping_strikes = 0
-            earn_tokens(&self.meter, &self.front.rules.frames, PINGS, 1)
-            earn_tokens(&self.meter, &self.front.rules.frames, WINDOW_UPDATES, 10)
-            if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
-                self._sent_all(<Call *>nghttp2_session_get_stream_user_data(self.session, frame.hd.stream_id))
-        elif kind == NGHTTP2_RST_STREAM and frame.rst_stream.error_code != NGHTTP2_NO_ERROR:
-            if not spend_token(&self.meter, &self.front.rules.frames, RESETS, now_ns()):
-                self.verdict = <Reason><int>RESETS
-        elif kind == NGHTTP2_GOAWAY and frame.goaway.error_code != NGHTTP2_NO_ERROR and not self.over:
-            self.over, self.over_ns = True, now_ns()
-            self.front.closed(PROTOCOL)
-        elif kind == NGHTTP2_GOAWAY and self.notice_ns and not self.said_goaway and not self.over:
-            if nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, NULL) != 0:   # earlier it would overtake the notice
-                self.verdict = PROTOCOL
-
-    cdef void _sent_all(self, Call *call) noexcept:
-        """What is still to come of a request that has its answer is not waited for (RFC 9113 §8.1)."""
-        if call == NULL or call.request_done:
-            return
-        call.dropped = True
-        if nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.consumer_stream, NGHTTP2_NO_ERROR) != 0:
-            self.verdict = PROTOCOL
-
 
 cdef ssize_t read_response(
     nghttp2_session *session, int32_t stream, uint8_t *into, size_t most, uint32_t *flags, nghttp2_data_source *source, void *owner

@@ -12,7 +12,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from broker._native.cachekey cimport FLAG_NOT_FOUND, KEY_BYTES, KEY_OK, EntryView, Pair, Request, Slice, derive_key, view_entry
 from broker._native.counters cimport SPENT, Counters, Left, Line, existing_line, has_moved, left_of, spend
@@ -23,18 +23,10 @@ from broker._native.remembered cimport Proof, Remembered, keep, recall
 from broker._native.session cimport Call, now_ns, room_for
 from broker._native.shared cimport COUNTERS, DRAINING, Board, Tally, TRUST, CORE, word_of
 from broker._native.wire cimport MOST_ARGUMENTS, NO_MAX_AGE, TAIL_BYTES, CallView, parse_call, write_tail
+from caller cimport MOST_SAID_BYTES, Caller, digest_shown, is_last_shown, merge_operator, read_caller
 from decision cimport ALLOWED, DAY_MS, SAYS_DEVICE, SAYS_OPERATOR, Asked, Moment, decide, local_ms
-from fields cimport is_text, name_of, value_of
 from image cimport MASK_BYTES, NOBODY, Policy, Term, find_interface
 from nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
-
-cdef extern from "<openssl/evp.h>" nogil:
-    ctypedef struct EVP_MD:
-        pass
-    ctypedef struct ENGINE:
-        pass
-    EVP_MD *EVP_MD_fetch(void *context, const char *algorithm, const char *properties)
-    int EVP_Digest(const void *data, size_t count, unsigned char *md, unsigned int *size, const EVP_MD *type, ENGINE *impl)
 
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
@@ -51,20 +43,7 @@ cdef enum:
     PREFIX = 5                 # of a gRPC message
     DEFINITION_BYTES = 16
     CLOCK_TOLERANCE_MS = 1000  # as in cache/freshness.py
-    MOST_SAID_BYTES = 128      # of metadata about a caller, as in services/caller.py
     NOTE_BYTES = 40            # generation of trust, credential, begin and end of a proof
-
-cdef EVP_MD *SHA256 = EVP_MD_fetch(NULL, "SHA256", NULL)
-if SHA256 == NULL:
-    raise ImportError("libcrypto offers no SHA-256")
-
-
-cdef struct Caller:            # what the metadata says
-    Slice token
-    Slice operator
-    Slice unit
-    Slice device
-
 
 cdef struct Clock:             # of one chunk of requests
     int64_t wall_ms
@@ -294,85 +273,6 @@ cdef class HotCall(Handler):
         memcpy(proof.digest, call.shown, sizeof(proof.digest))
         if trust == word_of(self.board.words, TRUST) and trust == self.trust and proof.ends_ms > 0:
             keep(self.remembered._sets, self.remembered._mask, &proof)
-
-
-# --- who calls -----------------------------------------------------------------------------------------------------
-
-cdef bint once(Slice *into, const Slice *value, Py_ssize_t most) noexcept:
-    if into.data != NULL or value.size > most:
-        return False
-    into[0] = value[0]
-    return True
-
-
-cdef bint read_caller(Caller *caller, const Call *call) noexcept:
-    """Read what the metadata says of a caller, as services/caller.py does; False where that has something to say."""
-    cdef uint32_t i
-    cdef Slice name, value
-    cdef bint good = True
-    memset(caller, 0, sizeof(caller[0]))
-    for i in range(call.field_count):
-        name, value = name_of(&call.fields[i]), value_of(&call.fields[i])
-        if is_text(&name, b"authorization", 13):
-            good = is_bearer(&value) and once(&caller.token, &value, MOST_TOKEN_BYTES + 7)
-        elif is_text(&name, b"operator-id", 11):
-            good = once(&caller.operator, &value, MOST_SAID_BYTES)
-        elif is_text(&name, b"operator-unit", 13):
-            good = once(&caller.unit, &value, MOST_SAID_BYTES)
-        elif is_text(&name, b"device-id", 9):
-            good = once(&caller.device, &value, MOST_SAID_BYTES)
-        if not good:
-            return False
-    if caller.token.data != NULL:
-        caller.token.data += 7
-        caller.token.size -= 7
-        return caller.token.size > 0
-    return True
-
-
-cdef bint is_bearer(const Slice *value) noexcept:
-    cdef Py_ssize_t i
-    cdef const char *wanted = "bearer "
-    if value.size < 7:
-        return False
-    for i in range(6):
-        if value.data[i] | 0x20 != wanted[i]:
-            return False
-    return value.data[6] == 0x20
-
-
-cdef bint merge_operator(CallView *view, const Caller *caller) noexcept:
-    """The person may stand in the message, in the metadata, or in both alike."""
-    if caller.operator.size == 0:
-        return True
-    if view.operator.size == 0:
-        view.operator = caller.operator
-        return True
-    return view.operator.size == caller.operator.size and memcmp(
-        view.operator.data, caller.operator.data, view.operator.size) == 0
-
-
-cdef bint is_last_shown(const Shown *shown, const Slice *token) noexcept:
-    return shown.has_digest and shown.token_size == token.size and (
-        token.size == 0 or memcmp(shown.token, token.data, token.size) == 0)
-
-
-cdef bint digest_shown(Shown *shown, const Slice *token) noexcept:
-    """Hash all that is shown: the size of the token, the certificate's hash or zeros, and the token."""
-    cdef unsigned char room[8 + 32 + MOST_TOKEN_BYTES]
-    cdef unsigned int written = 0
-    cdef uint64_t size = <uint64_t>token.size
-    shown.has_digest = False
-    memcpy(room, &size, 8)
-    memset(room + 8, 0, 32)
-    if shown.has_certificate:
-        memcpy(room + 8, shown.certificate, 32)
-    if token.size:
-        memcpy(room + 40, token.data, token.size)
-        memcpy(shown.token, token.data, token.size)
-    shown.token_size = token.size
-    shown.has_digest = EVP_Digest(room, 40 + token.size, shown.digest, &written, SHA256, NULL) == 1 and written == 32
-    return shown.has_digest
 
 
 # --- the answer ----------------------------------------------------------------------------------------------------
