@@ -18,7 +18,9 @@ SANITIZED := build/sanitize
 SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
-NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered)
+NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
+	wire canonical_native front_relay front_flow)
+FUZZERS := cachekey policy wire front
 
 .PHONY: demo test check serve bench load sanitize fuzz oracle quota conformance setup build lock clean
 
@@ -48,10 +50,8 @@ load: setup $(STAMPS)/load
 sanitize: $(SANITIZED)/built $(STAMPS)/dev
 	$(UNDER_SANITIZERS) -m pytest -q --noconftest --timeout=0 $(NATIVE_TESTS)
 
-# Each fuzzer for half of the time.
 fuzz: $(SANITIZED)/built $(STAMPS)/dev
-	$(UNDER_SANITIZERS) tests/fuzz/fuzz_cachekey.py --seconds $$(($(SECONDS) / 2))
-	$(UNDER_SANITIZERS) tests/fuzz/fuzz_policy.py --seconds $$(($(SECONDS) / 2))
+	for one in $(FUZZERS); do ($(UNDER_SANITIZERS) tests/fuzz/fuzz_$$one.py --seconds $(SECONDS)) || exit 1; done
 
 oracle: setup $(STAMPS)/dev
 	POLICY_EXAMPLES=5000 $(BIN)/python -m pytest -q -p no:xdist --timeout=0 tests/test_policy_oracle.py

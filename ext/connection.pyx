@@ -149,7 +149,10 @@ cdef class Connection(Guarded):
         return call
 
     cdef void field(self, Call *call, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
-        if call.core == NULL and not add_field(call, name, value, self.front.rules.header_fields, self.front.rules.header_bytes):
+        cdef const Rules *rules = &self.front.rules
+        if call.core != NULL or call.held or call.dropped:
+            return                     # trailers: what they hold must not be taken for what the request began with
+        if not add_field(call, name, value, rules.header_fields, rules.header_bytes):
             call.too_large = True
 
     cdef void block(self, Call *call, bint ends) noexcept:

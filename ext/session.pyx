@@ -29,22 +29,31 @@ cdef enum:
 
 cdef Call *SPARE = NULL
 cdef int spare_count = 0
+cdef int live_count = 0
+
+
+def live_calls():
+    """See `session.pyi`."""
+    return live_count
 
 
 cdef Call *new_call() noexcept:
     """Return a call of which nothing is known; NULL when there is no memory."""
-    global SPARE, spare_count
+    global SPARE, spare_count, live_count
     cdef Call *call = SPARE
     if call == NULL:
-        return <Call *>calloc(1, sizeof(Call))
-    SPARE, spare_count = call.next, spare_count - 1
+        call = <Call *>calloc(1, sizeof(Call))
+        live_count += call != NULL
+        return call
+    SPARE, spare_count, live_count = call.next, spare_count - 1, live_count + 1
     call.next = NULL
     return call
 
 
 cdef void free_call(Call *call) noexcept:
-    global SPARE, spare_count
+    global SPARE, spare_count, live_count
     cdef Bytes request, response
+    live_count -= 1
     drop_fields(call)
     empty(&call.request)
     empty(&call.response)

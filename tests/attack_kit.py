@@ -1,10 +1,9 @@
-"""Raw HTTP/2 for attacks, and the scene of one: a broker, an honest consumer beside, what the attack may have cost. No tests."""
+"""Raw HTTP/2 for attacks, and the scene of one: a broker, an honest consumer beside, what the attack may cost. No tests."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import select
 import socket
 import ssl
@@ -40,6 +39,7 @@ AT_ONCE_S = 1.0  # what has gone too far ends so soon
 PATIENCE_S = 10.0  # for what takes how long it takes
 HONEST_S = 2.0  # no honest call takes longer; alone it takes a millisecond
 _WARM_CALLS = 50
+_FIRST_WINDOW = 65_535
 
 Fields = Iterable[tuple[str | bytes, str | bytes]]
 
@@ -117,6 +117,9 @@ class Peer:
         self.bytes: defaultdict[int, int] = defaultdict(int)
         self.finished: set[int] = set()
         self.resets: dict[int, int] = {}
+        self._windows: defaultdict[int, int] = defaultdict(
+            lambda: _FIRST_WINDOW
+        )  # what has ever been allowed, by stream, 0 the connection
         self.is_over = False
 
     def greet(self, *settings: tuple[int, int]) -> Self:
@@ -164,6 +167,10 @@ class Peer:
         assert self.wait(lambda: self.is_over, within_s), "the connection was not closed"
         return self.goaways[-1] if self.goaways else None
 
+    def room(self, stream: int) -> int:
+        """How many bytes have been allowed so far, on a stream and on the connection."""
+        return min(self._windows[stream], self._windows[0])
+
     @property
     def goaways(self) -> list[int]:
         return [one.error_code for one in self.frames if isinstance(one, frames.GoAwayFrame)]
@@ -205,6 +212,8 @@ class Peer:
             self.bytes[one.stream_id] += len(one.data)
         elif isinstance(one, frames.RstStreamFrame):
             self.resets[one.stream_id] = one.error_code
+        elif isinstance(one, frames.WindowUpdateFrame):
+            self._windows[one.stream_id] += one.window_increment
         elif isinstance(one, frames.SettingsFrame) and self.acks and "ACK" not in one.flags:
             self.push(raw(SETTINGS, ACK, 0))
         elif isinstance(one, frames.PingFrame) and self.answers_pings and "ACK" not in one.flags:
@@ -225,7 +234,7 @@ class Honest(threading.Thread):
     def __init__(self, broker: RunningBroker, credentials: grpc.ChannelCredentials | None = None) -> None:
         super().__init__(daemon=True)
         self._broker, self._credentials = broker, credentials
-        self._stop = threading.Event()
+        self._stopped = threading.Event()
         self.tokens = TokenSource(CONSUMER, broker.key_file)
         self.asked = exchange_pb2.CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE)
         self.times: list[float] = []
@@ -244,7 +253,7 @@ class Honest(threading.Thread):
             await put(self._broker, register)
             async with self._channel() as channel:
                 stub: Any = exchange_pb2_grpc.ExchangeServiceStub(channel)
-                while not self._stop.is_set():
+                while not self._stopped.is_set():
                     await self._ask(stub)
                     self.upstream_calls = register.calls
                     await asyncio.sleep(0.005)
@@ -267,7 +276,7 @@ class Honest(threading.Thread):
         return [("authorization", f"Bearer {self.tokens()}")]
 
     def stop(self) -> None:
-        self._stop.set()
+        self._stopped.set()
         self.join(PATIENCE_S)
 
 
@@ -317,9 +326,9 @@ class Scene:
     def call_body(self) -> bytes:
         return message(self.honest.asked.SerializeToString())
 
-    def metric(self, name: str) -> float:
-        """Sum up a metric over its labels."""
-        lines = [line for line in self.broker.metrics().splitlines() if line.startswith(name)]
+    def metric(self, name: str, but: str = "nothing") -> float:
+        """Sum up a metric over its labels, those left out that are named."""
+        lines = [line for line in self.broker.metrics().splitlines() if line.startswith(name) and but not in line]
         return sum(float(line.rpartition(" ")[2]) for line in lines)
 
     def closed(self, *limits: str) -> float:
@@ -327,17 +336,15 @@ class Scene:
         return sum(self.metric(f'broker_front_closed_total{{limit="{limit}"}}') for limit in limits)
 
     def started(self) -> float:
-        """How many calls have reached a handler of the core, but those of the honest one."""
-        return self.metric("grpc_server_started_total") - self.metric(
-            'grpc_server_started_total{grpc_method="Call"'
-        )
+        """How many calls have reached a handler, but for those that the honest one makes."""
+        return self.metric("grpc_server_started_total{", but='grpc_method="Call"')
 
     @contextlib.contextmanager
     def attack(self, *limits: str, count: int = 1, mib: float = 8) -> Iterator[None]:
         """What every attack has in common: it is counted, costs little, leaves nothing, and the honest one does not notice."""
         pid, before = self.front, self.closed(*limits)
         self._settled()
-        descriptors, asked = len(os.listdir(f"/proc/{pid}/fd")), len(self.honest.times)
+        opened, asked = descriptors(pid), len(self.honest.times)
         failures, log_bytes = len(self.honest.failures), self.broker.log_file.stat().st_size
         rss = resident(pid, anew=True)
         yield
@@ -345,7 +352,7 @@ class Scene:
         assert grown <= mib * MIB, f"{grown / MIB:.1f} MiB"
         if limits:
             wait_until(lambda: self.closed(*limits) >= before + count)
-        wait_until(lambda: len(os.listdir(f"/proc/{pid}/fd")) <= descriptors)
+        wait_until(lambda: descriptors(pid) <= opened)
         wait_until(lambda: len(self.honest.times) > asked)
         assert self.honest.failures[failures:] == []
         assert max(self.honest.times[asked:]) < HONEST_S
@@ -355,6 +362,11 @@ class Scene:
     def _settled(self) -> None:
         """Only the honest one is connected."""
         wait_until(lambda: self.metric("broker_front_connections ") <= 1)
+
+
+def descriptors(pid: int) -> int:
+    """Return how many descriptors a process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def resident(pid: int, name: str = "VmRSS", anew: bool = False) -> int:

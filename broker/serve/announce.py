@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from broker.exchange import Exchange
-from broker.serve.board import FOLLOWS, SERVES, TALLIES, open_board, open_tally, snapshot_word
+from broker.serve.board import FOLLOWS, SERVES, TALLIES, is_alive, open_board, open_tally, snapshot_word
 
 _PATIENCE_S = 1.0  # a front that takes longer answers nothing by then (follow.py)
 _LOOK_EVERY_S = 0.002
@@ -48,17 +48,13 @@ class Announcer:
     def _lags(self, file: Path) -> bool:
         tally = open_tally(file)
         follows, pid = tally.counts(0) if tally.name(0) == FOLLOWS else (0, 0)
-        return follows not in (0, self._board["snapshot"]) and _is_alive(pid)
+        return follows not in (0, self._board["snapshot"]) and is_alive(pid)
 
     def serving(self) -> int:
         """Return how many fronts take connections."""
         tallies = [open_tally(file) for file in self._tallies.glob("*.tally")]
-        return sum(tally.name(1) == SERVES and _is_alive(tally.counts(1)[0]) for tally in tallies)
+        return sum(tally.name(1) == SERVES and is_alive(tally.counts(1)[0]) for tally in tallies)
 
     def drain(self) -> None:
         """No new call is let in: fronts pass all of them on, to be refused."""
         self._board["draining"] = 1
-
-
-def _is_alive(pid: int) -> bool:
-    return pid > 0 and Path(f"/proc/{pid}").exists()

@@ -40,6 +40,11 @@ def tally_file(data_dir: Path, slot: int) -> Path:
     return data_dir / TALLIES / f"{slot}.tally"
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process."""
+    return pid > 0 and Path(f"/proc/{pid}").exists()
+
+
 def snapshot_word(digest: bytes) -> int:
     """Return what the board says of a snapshot: enough of its digest to tell it from any other."""
     return int.from_bytes(digest[:8])

@@ -30,6 +30,7 @@ from broker._native.front import Front
 from broker._native.hot_call import HotCall
 from broker._native.relay import Upstream
 from broker._native.remembered import Remembered
+from broker._native.session import live_calls
 from broker.errors import StartupError
 from broker.serve.board import FOLLOWS, SERVES, NamedCounts, open_board, open_tally, tally_file
 from broker.serve.core_address import CORE_SOCKET, READY_FD
@@ -137,7 +138,7 @@ class FrontProcess:
                 self._put_counts()
 
     def _put_counts(self) -> None:
-        counters = self._front.counters()
+        counters = self._front.counters() | {"calls": live_calls()}
         for reason, count in counters.pop("closed").items():
             if count:
                 self._counts.put(b"closed/" + reason.encode(), count)

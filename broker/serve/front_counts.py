@@ -29,11 +29,11 @@ class FrontCounts(Collector):
         self._seen: dict[tuple[str, bytes], tuple[int, int]] = {}
         self._tallies: dict[Path, NamedCounts] = {}
         self._fronts: dict[bytes, int] = defaultdict(int)  # sums over all fronts, which do not go back when one begins anew
-        self._open = 0
+        self._open = self._calls = 0
 
     def absorb(self) -> None:
         """Add to the metrics what has been counted since the last time."""
-        self._open = 0
+        self._open = self._calls = 0
         for file in sorted(self._directory.glob("*.tally")):
             try:
                 tally = self._tallies[file] if file in self._tallies else NamedCounts(open_tally(file))
@@ -46,6 +46,7 @@ class FrontCounts(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the fronts' own metrics."""
         yield GaugeMetricFamily("broker_front_connections", "Connections of consumers that fronts have open.", value=self._open)
+        yield GaugeMetricFamily("broker_front_calls", "Calls on their way through fronts.", value=self._calls)
         for name, text in (
             ("accepted", "Connections of consumers that fronts have taken."),
             ("relayed", "Calls that fronts have passed on to the core."),
@@ -67,6 +68,8 @@ class FrontCounts(Collector):
             return
         if name == b"front/open":
             self._open += found
+        elif name == b"front/calls":
+            self._calls += found
         elif kind != "calls":
             self._fronts[name] += found - seen[0] if found >= seen[0] else found  # less than before: the front began anew
         else:

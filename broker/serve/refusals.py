@@ -1,6 +1,6 @@
 """What a front itself answers, as `google.rpc.Status` on the wire, without protobuf, which a front does not load.
 
-The oracle is `services/status.py` (tests/test_front_refusals.py). What must not go in here: what the core answers.
+The oracle is `services/status.py` (tests/test_refusals.py). What must not go in here: what the core answers.
 """
 
 from __future__ import annotations

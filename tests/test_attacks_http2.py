@@ -1,0 +1,428 @@
+"""Attacks by HTTP/2 frames on a front: floods, resets, header blocks, crumbs (faults.md, H2-02 to H2-07, H2-10 to H2-12).
+
+Each has its post-conditions from the scene, and beside it what is just let pass. What must not go in here: attacks by waiting
+(test_attacks_slow.py), and by what gRPC is (test_attacks_grpc.py).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attack_kit import (
+    CHECK,
+    COMPRESSION_ERROR,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    HEADERS,
+    MIB,
+    PADDED,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    RST_STREAM,
+    SETTINGS,
+    STREAM_CLOSED,
+    WINDOW_UPDATE,
+    Peer,
+    Scene,
+    fields_of,
+    headers,
+    literal,
+    message,
+    number,
+    raw,
+    request,
+)
+
+OPEN = literal(*fields_of())
+RESET = struct.pack("!I", 8)
+DEPENDS_ON_ITSELF = struct.pack("!IB", 1, 16)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    with Scene(tmp_path_factory.mktemp("a")) as scene:
+        yield scene
+
+
+def serves(peer: Peer, stream: int) -> bool:
+    """Whether the connection still does what it is for."""
+    peer.send(request(stream))
+    return peer.outcome(stream) == "200/0"
+
+
+# --- H2-02, H2-03: resets, ours and theirs -------------------------------------------------------------------------
+
+
+def bursts(path: str | None, count: int) -> bytes:
+    block = literal(*fields_of(path or CHECK))
+    return b"".join(
+        raw(HEADERS, END_HEADERS, stream, block) + raw(RST_STREAM, 0, stream, RESET) for stream in range(1, 2 * count, 2)
+    )
+
+
+@pytest.mark.parametrize("path", [CHECK, "/broker.v1.ExchangeService/Call", "/no/such"])
+def test_rapid_resets_end_the_connection_before_the_core_has_begun_anything_of_note(scene: Scene, path: str) -> None:
+    started, asked = scene.started(), scene.honest.upstream_calls
+    with scene.attack("resets"), scene.peer() as peer:
+        peer.send(bursts(path, 1100))
+        assert peer.ends() == ENHANCE_YOUR_CALM
+    assert scene.started() - started <= 300
+    assert scene.honest.upstream_calls == asked
+
+
+def test_as_many_resets_as_are_allowed_are_let_pass(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        peer.send(bursts(CHECK, 200))
+        assert serves(peer, 401)
+
+
+def test_streams_that_we_reset_spend_the_same_budget(scene: Scene) -> None:
+    """MadeYouReset: the consumer resets nothing, it has us do so."""
+    overflow = struct.pack("!I", 0x7FFFFFFF)
+    with scene.attack("resets"), scene.peer() as peer:
+        for stream in range(1, 2001, 2):
+            peer.send(raw(HEADERS, END_HEADERS, stream, OPEN) + raw(WINDOW_UPDATE, 0, stream, overflow))
+        assert peer.ends() == ENHANCE_YOUR_CALM
+        assert set(peer.resets.values()) <= {FLOW_CONTROL_ERROR, REFUSED_STREAM}
+        assert len(peer.resets) <= 300
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        pytest.param(raw(WINDOW_UPDATE, 0, 1, bytes(4)), PROTOCOL_ERROR, id="window update by nothing"),
+        pytest.param(raw(DATA, END_STREAM, 1, message()) + raw(DATA, 0, 1, b"x"), STREAM_CLOSED, id="data after the end"),
+        pytest.param(raw(PRIORITY, 0, 1, DEPENDS_ON_ITSELF), PROTOCOL_ERROR, id="depends on itself"),
+    ],
+)
+def test_what_no_client_does_by_mistake_ends_the_connection_at_once(scene: Scene, frame: bytes, code: int) -> None:
+    with scene.attack("protocol"), scene.peer() as peer:
+        peer.send(raw(HEADERS, END_HEADERS, 1, OPEN) + frame)
+        assert peer.ends() == code
+
+
+def test_a_window_that_overflows_costs_the_stream_only(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        peer.send(raw(HEADERS, END_HEADERS, 1, OPEN) + raw(WINDOW_UPDATE, 0, 1, struct.pack("!I", 0x7FFFFFFF)))
+        assert peer.outcome(1) == f"RST {FLOW_CONTROL_ERROR}"
+        assert serves(peer, 3)
+
+
+# --- H2-04: continuations ------------------------------------------------------------------------------------------
+
+
+def continued(count: int, piece: bytes, ends: bool) -> bytes:
+    frames = [raw(CONTINUATION, 0, 1, piece)] * (count - 1) + [raw(CONTINUATION, END_HEADERS if ends else 0, 1, piece)]
+    return raw(HEADERS, END_STREAM, 1, OPEN) + b"".join(frames)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("size", [1, 7000, 16_000])
+def test_the_ninth_continuation_ends_the_connection(scene: Scene, ends: bool, size: int) -> None:
+    piece = literal(("x-a", "a" * (size - 6))) if size > 6 else literal()
+    with scene.attack("continuations", "header_block", "empty_frames"), scene.peer() as peer:
+        peer.send(continued(9, piece, ends))
+        assert peer.ends() == ENHANCE_YOUR_CALM
+
+
+def test_eight_continuations_are_let_pass(scene: Scene) -> None:
+    block, pieces = literal(*fields_of(), ("x-a", "a" * 90)), 8
+    first, rest = block[: len(block) - 80], block[-80:]
+    sent = raw(HEADERS, 0, 1, first) + b"".join(
+        raw(CONTINUATION, END_HEADERS if at == pieces - 1 else 0, 1, rest[at * 10 : at * 10 + 10]) for at in range(pieces)
+    )
+    with scene.attack(), scene.peer() as peer:
+        peer.send(sent + raw(DATA, END_STREAM, 1, message()))
+        assert peer.outcome(1) == "200/0"
+
+
+def test_empty_continuations_end_the_connection(scene: Scene) -> None:
+    with scene.attack("empty_frames"), scene.peer() as peer:
+        peer.send(raw(HEADERS, END_STREAM, 1, OPEN) + raw(CONTINUATION, 0, 1) * 2)
+        assert peer.ends() == ENHANCE_YOUR_CALM
+
+
+# --- H2-05: compressed headers -------------------------------------------------------------------------------------
+
+INDEXED_FIRST = number(62, 7, 0x80)  # the first entry of the dynamic table
+
+
+def bomb(stream: int) -> bytes:
+    """A field of nearly 4 KB that is put in the table (incremental indexing), then referred to 3,000 times."""
+    entry = b"\x40" + number(3, 7) + b"x-a" + number(3900, 7) + b"a" * 3900
+    return raw(HEADERS, END_HEADERS | END_STREAM, stream, OPEN + entry + INDEXED_FIRST * 3000)
+
+
+def test_one_header_bomb_is_refused_and_both_tables_stay_the_same(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        peer.send(bomb(1))
+        assert peer.outcome(1) == "200/8"
+        peer.send(raw(HEADERS, END_HEADERS, 3, OPEN + INDEXED_FIRST) + raw(DATA, END_STREAM, 3, message()))
+        assert peer.outcome(3) == "200/0"
+
+
+def test_two_header_bombs_with_a_good_request_between_them_and_two_more_are_refused_only(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        for stream in (1, 3, 7, 9):
+            peer.send(bomb(stream))
+            assert peer.outcome(stream) == "200/8"
+            assert stream != 3 or serves(peer, 5)
+        assert serves(peer, 11)
+
+
+def test_three_header_bombs_in_a_row_end_the_connection(scene: Scene) -> None:
+    with scene.attack("large_headers"), scene.peer() as peer:
+        peer.send(bomb(1) + bomb(3) + bomb(5))
+        assert peer.ends() == ENHANCE_YOUR_CALM
+
+
+def test_many_small_fields_are_refused_as_one_large_one_is(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        peer.send(raw(HEADERS, END_HEADERS | END_STREAM, 1, OPEN + literal(*((f"x-{n}", "") for n in range(1000)))))
+        assert peer.outcome(1) == "200/8"
+        assert serves(peer, 3)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(b"\0\x84\xff\xff\xff\xff\x01a", id="the end-of-string symbol in Huffman"),
+        pytest.param(b"\0\x82\x1f\xff\x01a", id="more than 7 bits of padding"),
+        pytest.param(number(4097, 5, 0x20), id="a larger table than allowed"),
+        pytest.param(number(1 << 30, 5, 0x20), id="a far larger table"),
+        pytest.param(number(200, 7, 0x80), id="an entry that is not there"),
+        pytest.param(b"\x80", id="entry 0"),
+        pytest.param(b"\xff" + b"\xff" * 20, id="a number without an end"),
+        pytest.param(b"\0\x7f\xff\xff\xff\x7fa", id="a length beyond the block"),
+    ],
+)
+def test_a_header_block_that_cannot_be_decoded_ends_the_connection(scene: Scene, block: bytes) -> None:
+    with scene.attack("protocol"), scene.peer() as peer:
+        peer.send(raw(HEADERS, END_HEADERS, 1, block + OPEN))
+        assert peer.ends() == COMPRESSION_ERROR
+
+
+def test_table_sizes_that_change_thrice_leave_the_connection_in_step_or_end_it(scene: Scene) -> None:
+    sizes = b"".join(number(size, 5, 0x20) for size in (0, 4096, 100))
+    with scene.attack(), scene.peer() as peer:
+        peer.send(raw(HEADERS, END_HEADERS, 1, sizes + OPEN) + raw(DATA, END_STREAM, 1, message()))
+        found = peer.outcome(1)
+        assert found == f"GOAWAY {COMPRESSION_ERROR}" or (found == "200/0" and serves(peer, 3))
+
+
+# --- H2-06: floods -------------------------------------------------------------------------------------------------
+
+FLOODS = [
+    pytest.param(raw(SETTINGS, 0, 0), 18, "settings", id="SETTINGS"),  # the first one and our acknowledgement are two
+    pytest.param(raw(SETTINGS, 0, 0, struct.pack("!HI", 4, 65_535)), 18, "settings", id="SETTINGS with a window"),
+    pytest.param(raw(PRIORITY, 0, 3, struct.pack("!IB", 0, 16)), 100, "priorities", id="PRIORITY"),
+    pytest.param(raw(WINDOW_UPDATE, 0, 0, struct.pack("!I", 1)), 1000, "window_updates", id="WINDOW_UPDATE"),
+    pytest.param(raw(0xBE, 0, 0, b"grease"), 20, "unknown_frames", id="a type that nobody knows"),
+    pytest.param(raw(PING, 0, 0, bytes(8)), 3, "too_many_pings pings", id="PING"),
+    pytest.param(raw(RST_STREAM, 0, 1, RESET), 200, "resets", id="RST_STREAM of a stream that is over"),
+]
+
+
+@pytest.mark.parametrize(("frame", "allowed", "limit"), FLOODS)
+def test_a_flood_of_small_frames_ends_the_connection(scene: Scene, frame: bytes, allowed: int, limit: str) -> None:
+    with scene.attack(*limit.split()), scene.peer() as peer:
+        assert serves(peer, 1)
+        peer.send(frame * (2 * allowed + 300))
+        assert peer.ends() == ENHANCE_YOUR_CALM
+
+
+@pytest.mark.parametrize(("frame", "allowed", "limit"), FLOODS)
+def test_as_many_as_are_allowed_are_let_pass(scene: Scene, frame: bytes, allowed: int, limit: str) -> None:
+    with scene.attack(), scene.peer() as peer:
+        assert serves(peer, 1)
+        peer.send(frame * allowed)
+        assert serves(peer, 3)
+
+
+def test_two_million_tiny_frames_end_the_connection(scene: Scene) -> None:
+    """Frames of one byte that are padding only: no budget of their own, so that of all frames has to do."""
+    with scene.attack("frames", "empty_frames"), scene.peer() as peer:
+        peer.send(headers(1, fields_of()))
+        padding = raw(DATA, PADDED, 1, b"\0") * 10_000
+        for _ in range(200):
+            peer.send(padding)
+        assert peer.ends() == ENHANCE_YOUR_CALM
+
+
+# --- H2-07: messages in crumbs -------------------------------------------------------------------------------------
+
+
+def test_a_second_empty_piece_of_a_message_ends_the_connection(scene: Scene) -> None:
+    with scene.attack("empty_frames"), scene.peer() as peer:
+        peer.send(headers(1, fields_of()) + raw(DATA, 0, 1) * 2)
+        assert peer.ends() == ENHANCE_YOUR_CALM
+
+
+def test_one_empty_piece_is_let_pass(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        peer.send(headers(1, fields_of()) + raw(DATA, 0, 1) + raw(DATA, END_STREAM, 1, message()))
+        assert peer.outcome(1) == "200/0"
+
+
+def crumbs(peer: Peer, stream: int, body: bytes, pad: int = 0) -> None:
+    """Send a body byte by byte, as far as the windows go."""
+    prefix, suffix = (bytes([pad]), bytes(pad)) if pad else (b"", b"")
+    cost, used = len(prefix) + 1 + len(suffix), 0
+    step = 30_000 // cost
+    for at in range(0, len(body), step):
+        piece = body[at : at + step]
+        used += cost * len(piece)
+        if not peer.wait(lambda needed=used: peer.room(stream) >= needed):
+            return
+        peer.send(b"".join(raw(DATA, PADDED if pad else 0, stream, prefix + bytes([one]) + suffix) for one in piece))
+
+
+@pytest.mark.parametrize("path", ["/broker.v1.ExchangeService/Call", CHECK])
+def test_a_message_byte_by_byte_is_held_once(scene: Scene, path: str) -> None:
+    """150 KB are fewer frames than the budget of all frames has."""
+    with scene.attack(mib=1), scene.peer() as peer:
+        peer.send(headers(1, fields_of(path)))
+        crumbs(peer, 1, message(bytes(150_000)))
+        peer.send(raw(DATA, END_STREAM, 1))
+        assert peer.outcome(1).startswith("200/")
+        assert serves(peer, 3)
+
+
+def test_a_megabyte_byte_by_byte_costs_no_more_than_twice_as_much(scene: Scene) -> None:
+    with scene.attack(mib=2), scene.peer() as peer:
+        peer.send(headers(1, fields_of()))
+        crumbs(peer, 1, message(bytes(MIB - 5)))
+        peer.send(raw(DATA, END_STREAM, 1))
+        assert peer.outcome(1).startswith(("200/", "GOAWAY"))
+
+
+def test_padding_counts_for_the_window_and_is_given_back(scene: Scene) -> None:
+    """Nothing but the windows that we are given lets this many bytes pass: 5 for the message, 512 KB of padding."""
+    with scene.attack(mib=1), scene.peer() as peer:
+        peer.send(headers(1, fields_of()))
+        crumbs(peer, 1, message(bytes(2043)), pad=255)
+        peer.send(raw(DATA, END_STREAM, 1))
+        assert peer.outcome(1).startswith("200/")
+
+
+def test_more_than_the_window_is_a_flow_control_error(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        peer.send(
+            headers(1, fields_of("/broker.v1.ExchangeService/Call")) + raw(DATA, PADDED, 1, bytes([255]) + bytes(256)) * 1100
+        )
+        assert peer.outcome(1) in {f"RST {FLOW_CONTROL_ERROR}", f"GOAWAY {FLOW_CONTROL_ERROR}"}
+
+
+# --- H2-10 to H2-12: streams and headers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        pytest.param(headers(2, fields_of()), PROTOCOL_ERROR, id="an even stream"),
+        pytest.param(headers(0, fields_of()), PROTOCOL_ERROR, id="stream 0"),
+        pytest.param(raw(DATA, 0, 5, b"x"), PROTOCOL_ERROR, id="data on an idle stream"),
+        pytest.param(raw(RST_STREAM, 0, 5, RESET), PROTOCOL_ERROR, id="reset of an idle stream"),
+        pytest.param(raw(WINDOW_UPDATE, 0, 5, struct.pack("!I", 1)), PROTOCOL_ERROR, id="window of an idle stream"),
+        pytest.param(raw(CONTINUATION, END_HEADERS, 1, OPEN), PROTOCOL_ERROR, id="continuation of nothing"),
+        pytest.param(raw(HEADERS, 0, 1, OPEN) + raw(PING, 0, 0, bytes(8)), PROTOCOL_ERROR, id="a ping within headers"),
+        pytest.param(raw(5, END_HEADERS, 1, bytes(4) + OPEN), PROTOCOL_ERROR, id="a push by a client"),
+    ],
+)
+def test_frames_on_wrong_streams_end_the_connection(scene: Scene, sent: bytes, code: int) -> None:
+    with scene.attack("protocol"), scene.peer() as peer:
+        peer.send(sent)
+        assert peer.ends() == code
+
+
+@pytest.mark.parametrize("stream", [1, 3])
+def test_a_stream_that_is_over_or_was_left_out_is_not_served(scene: Scene, stream: int) -> None:
+    started = scene.started()
+    with scene.attack(), scene.peer() as peer:
+        assert serves(peer, 1)
+        assert serves(peer, 5)
+        peer.send(request(stream))
+        peer.wait(lambda: False, 0.2)
+        assert not peer.is_over
+        assert serves(peer, 7)
+    assert scene.started() - started == 3
+
+
+def test_the_last_stream_there_can_be_is_served_and_a_new_connection_is_let_in(scene: Scene) -> None:
+    with scene.attack(), scene.peer() as peer:
+        assert serves(peer, 0x7FFFFFFF)
+    with scene.peer() as peer:
+        assert serves(peer, 1)
+
+
+PSEUDO = [(":method", "POST"), (":scheme", "http"), (":path", CHECK), (":authority", "test")]
+PLAIN = [("te", "trailers"), ("content-type", "application/grpc")]
+MALFORMED = {
+    "no method": [*PSEUDO[1:], *PLAIN],
+    "no path": [*PSEUDO[:2], *PLAIN],
+    "no scheme": [PSEUDO[0], *PSEUDO[2:], *PLAIN],
+    "two paths": [*PSEUDO, PSEUDO[2], *PLAIN],
+    "two methods": [PSEUDO[0], *PSEUDO, *PLAIN],
+    "an empty path": [*PSEUDO[:2], (":path", ""), PSEUDO[3], *PLAIN],
+    "a path behind the others": [*PSEUDO[:2], *PLAIN, PSEUDO[2]],
+    "an unknown one": [*PSEUDO, (":x", "1"), *PLAIN],
+    "that of a response": [(":status", "200"), *PSEUDO, *PLAIN],
+    "NUL in the path": [*PSEUDO[:2], (":path", CHECK + "\0"), *PLAIN],
+    "upper case": [*PSEUDO, *PLAIN, ("X-A", "1")],
+    "no name": [*PSEUDO, *PLAIN, ("", "1")],
+    "a space in the name": [*PSEUDO, *PLAIN, ("x a", "1")],
+    "te is not trailers": [*PSEUDO, ("te", "gzip"), PLAIN[1]],
+    **{f"{name} of HTTP/1.1": [*PSEUDO, *PLAIN, (name, "close")] for name in ("connection", "keep-alive", "upgrade")},
+    **{f"{name} of hop by hop": [*PSEUDO, *PLAIN, (name, "a")] for name in ("transfer-encoding", "proxy-connection")},
+    **{f"{ord(one):02x} in a value": [*PSEUDO, *PLAIN, ("x-a", f"a{one}b")] for one in "\r\n\0\x7f"},
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_headers_are_reset_and_never_routed(scene: Scene, name: str) -> None:
+    started = scene.started()
+    with scene.attack(), scene.peer() as peer:
+        peer.send(headers(1, MALFORMED[name]) + raw(DATA, END_STREAM, 1, message()))
+        assert peer.outcome(1) == f"RST {PROTOCOL_ERROR}"
+        assert serves(peer, 3)
+    assert scene.started() - started == 1
+
+
+def test_trailers_of_a_request_are_not_taken_for_what_it_began_with(scene: Scene) -> None:
+    """gRPC knows no trailers of a request: a token that comes so must count for nothing."""
+    fields = [field for field in scene.call_fields() if field[0] != "authorization"]
+    with scene.attack(), scene.peer() as peer:
+        peer.send(headers(1, fields) + raw(DATA, 0, 1, scene.call_body()) + headers(1, scene.honest.metadata(), ends=True))
+        assert peer.outcome(1) == "200/16"
+        peer.send(headers(3, scene.call_fields()) + raw(DATA, 0, 3, scene.call_body()) + headers(3, [("x-a", "")], ends=True))
+        assert peer.outcome(3) == "200/0"
+
+
+def test_streams_beyond_a_hundred_are_refused_and_the_others_are_served(scene: Scene) -> None:
+    """Who has not acknowledged how many there may be is told so for each stream."""
+    with scene.attack(), Peer(scene.broker.target) as peer:
+        peer.acks = False
+        peer.send(PREFACE + raw(SETTINGS, 0, 0) + b"".join(headers(stream, fields_of()) for stream in range(1, 203, 2)))
+        assert peer.outcome(201) == f"RST {REFUSED_STREAM}"
+        for stream in (1, 199):
+            peer.send(raw(DATA, END_STREAM, stream, message()))
+            assert peer.outcome(stream) == "200/0"
+        assert set(peer.resets) == {201}
+        assert serves(peer, 203)
+
+
+def test_who_has_acknowledged_how_many_streams_there_may_be_and_opens_more_is_closed(scene: Scene) -> None:
+    with scene.attack("protocol"), scene.peer() as peer:
+        assert serves(peer, 1)  # the acknowledgement has been read
+        peer.send(b"".join(headers(stream, fields_of()) for stream in range(3, 205, 2)))
+        assert peer.ends() == PROTOCOL_ERROR
