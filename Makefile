@@ -6,6 +6,7 @@
 #   make sanitize, make fuzz SECONDS=60    the native modules under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make oracle  a million decisions of the native policy against their truth table
 #   make conformance   h2spec and grpc-go's interop client against a front (builds them; needs Go)
+#   make soak    ten minutes of everything while fronts and core are killed (SECONDS=60 make soak: shorter)
 #   make quota   100,000 calls while the core is killed each second: never one more answer than the quota
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
@@ -22,7 +23,7 @@ NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle
 	wire canonical_native front_relay front_flow)
 FUZZERS := cachekey policy wire front
 
-.PHONY: demo test check serve bench load sanitize fuzz oracle quota conformance setup build lock clean
+.PHONY: demo test check serve bench load sanitize fuzz oracle quota soak conformance setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -58,6 +59,9 @@ oracle: setup $(STAMPS)/dev
 
 quota: setup $(STAMPS)/dev
 	QUOTA_CALLS=100000 $(BIN)/python -m pytest -q -s -p no:xdist tests/test_quota_kills.py
+
+soak: setup $(STAMPS)/dev
+	$(BIN)/python -m loadtests.soak --seconds $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))
 
 conformance: setup $(STAMPS)/dev
 	$(BIN)/python deploy/conformance

@@ -1,16 +1,13 @@
 """The instructions of one hot `Call`, counted by callgrind: of a front process alone, and of the bare C++ server.
 
 Two runs that differ only in how many calls they are given; the difference, divided, is free of starting and stopping. The
-front runs beside a broker whose cache is warm, by the command in `BENCH_FRONT_COMMAND`, in which `{config}` stands for the
-broker's settings file; its own port is in its environment, as `grpc.address`. Under callgrind everything takes fifty times as
-long and hardly varies: `--rounds 1` is enough. What must not go in here: time.
+front runs beside a broker whose cache is warm, on a port of its own. Under callgrind everything takes fifty times as long and
+hardly varies: `--rounds 1` is enough. What must not go in here: time.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +24,7 @@ from broker.v1 import exchange_pb2 as pb
 
 FEW, MANY = 2_000, 12_000
 SHAPE = Shape(8, 32)
-FRONT_COMMAND = "BENCH_FRONT_COMMAND"
+_SLOT = 90  # where it counts: no front of the broker does
 START_S = 300.0
 
 _COUNTED = re.compile(r"^(?:totals|summary): (\d+)", re.MULTILINE)
@@ -80,13 +77,11 @@ def _front(world: World) -> Start:
     """Return how a front alone is started.
 
     Raises:
-        Skipped: there is no front, or nobody said by which command it runs.
+        Skipped: there is no front.
     """
     if not front_world.HAS_FRONT:
         raise Skipped("the front: this version of the broker has none (no setting grpc.fronts)")
-    if not (command := os.environ.get(FRONT_COMMAND)):
-        raise Skipped(f"the front: {FRONT_COMMAND} does not say by which command a front alone runs")
-    words = shlex.split(command.format(config=world.directory / "broker.toml"))
+    words = [sys.executable, "-m", "broker.serve.front", "--config", str(world.directory / "broker.toml"), "--slot", str(_SLOT)]
 
     def start(prefix: list[str]) -> AbstractContextManager[Server]:
         target = f"127.0.0.1:{free_port()}"

@@ -20,7 +20,7 @@ from broker._native.front cimport Front, Handler, Rules
 from broker._native.guarded cimport Guarded
 from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session
 from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, now_ns, put, settle, take
-from fields cimport fields_to_pass, fill_nv
+from fields cimport fields_to_pass, fill_nv, is_text, name_of, value_of
 from frame_meter cimport FINE, LARGE_HEADERS, NOT_HTTP2, PROTOCOL, Reason, feed
 from grpc_frame cimport FRAME_PREFIX, is_everyday, is_message
 from nghttp2 cimport *
@@ -165,7 +165,9 @@ cdef class Connection(Guarded):
         elif call.core == NULL and not call.dropped and not call.held:   # else they are trailers, of which gRPC knows none
             self.large_in_a_row = 0
             call.held = self.front.is_handled(call)
-            if not call.held:
+            if not call.held and not has_plain_path(call):
+                self._refuse(call, b"12", b"unknown method", None)
+            elif not call.held:
                 self._relay(call)
         if ends:
             self.ended(call)
@@ -234,6 +236,8 @@ cdef class Connection(Guarded):
 
     cdef bint _answer(self, Handler handler, Call *call) noexcept:
         cdef Slice message
+        if self.waiting > self.front.rules.outbound_bytes:
+            return False               # who does not read gets no more here than a stream's window holds
         message.data = call.request.data + call.request.start + FRAME_PREFIX
         message.size = call.request.end - call.request.start - FRAME_PREFIX
         if not handler.answer(call, &message, &self.shown):
@@ -241,7 +245,8 @@ cdef class Connection(Guarded):
             call.trailer_count = 0
             return False
         call.held = False
-        call.response_begun = call.response_done = call.has_trailers = True
+        call.response_begun = call.response_done = call.has_trailers = call.answered = True
+        self.waiting += call.response.end - call.response.start
         call.moved_ns = self.now
         drop_fields(call)
         empty(&call.request)
@@ -318,6 +323,20 @@ cdef class Connection(Guarded):
         call.response_done = call.has_trailers = True
         self.more(call)
 
+cdef bint has_plain_path(const Call *call) noexcept:
+    """Whether the path is visible ASCII, as gRPC has it: grpcio's server ends for good at one that is not UTF-8."""
+    cdef uint32_t i
+    cdef Py_ssize_t at
+    cdef Slice name, path
+    for i in range(call.field_count):
+        name, path = name_of(&call.fields[i]), value_of(&call.fields[i])
+        if is_text(&name, b":path", 5):
+            for at in range(path.size):
+                if not 0x21 <= path.data[at] <= 0x7E:
+                    return False
+    return True
+
+
 cdef ssize_t read_response(
     nghttp2_session *session, int32_t stream, uint8_t *into, size_t most, uint32_t *flags, nghttp2_data_source *source, void *owner
 ) noexcept:
@@ -329,6 +348,8 @@ cdef ssize_t read_response(
     size = take(&call.response, into, most)
     if size:
         call.moved_ns = (<Connection>owner).now
+        if call.answered:
+            (<Connection>owner).waiting -= size
         if call.core != NULL:
             (<Session>call.core).taken(call, size)
     if call.response.end > call.response.start:

@@ -64,6 +64,8 @@ cdef class Guarded(Session):
             call.next.previous = call.previous
         if self.opening == call:
             self.opening = NULL
+        if call.answered:
+            self.waiting -= call.response.end - call.response.start
         call.consumer = call.next = call.previous = NULL
         if call.core != NULL:
             (<Session>call.core).broken(call, code)

@@ -112,6 +112,7 @@ class Peer:
         self._socket.setblocking(False)
         self._unread, self._decoder = bytearray(), hpack.Decoder()
         self.acks = self.answers_pings = True
+        self.is_deaf = False  # reads nothing
         self.frames: list[Any] = []
         self.fields: defaultdict[int, dict[str, str]] = defaultdict(dict)
         self.bytes: defaultdict[int, int] = defaultdict(int)
@@ -177,7 +178,7 @@ class Peer:
 
     def outcome(self, stream: int = 1, within_s: float = PATIENCE_S) -> str:
         """Wait for what becomes of a stream: HTTP status and gRPC status, a reset, or the end of the connection."""
-        self.wait(lambda: stream in self.finished or stream in self.resets or self.goaways, within_s)
+        self.wait(lambda: stream in self.finished or stream in self.resets or any(self.goaways), within_s)
         if stream in self.finished:
             return "/".join(self.fields[stream].get(name, "") for name in (":status", "grpc-status"))
         if stream in self.resets:
@@ -185,6 +186,8 @@ class Peer:
         return f"GOAWAY {self.goaways[-1]}" if self.goaways else "closed" if self.is_over else "nothing"
 
     def _read(self) -> None:
+        if self.is_deaf:
+            return
         try:
             while data := self._socket.recv(1 << 16):
                 self._unread += data

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from broker.exchange import Exchange
-from broker.serve.board import FOLLOWS, SERVES, TALLIES, is_alive, open_board, open_tally, snapshot_word
+from broker.serve.board import CONNECTED, FOLLOWS, SERVES, TALLIES, is_alive, open_board, open_tally, snapshot_word
 
 _PATIENCE_S = 1.0  # a front that takes longer answers nothing by then (follow.py)
 _LOOK_EVERY_S = 0.002
@@ -24,9 +25,15 @@ class Announcer:
         self._exchange = exchange
         self._board = open_board(data_dir)
         self._tallies = data_dir / TALLIES
+        self._begins: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """A core serves: the cache may be another one, and calls are let in."""
+        """A core is about to serve. Fronts forget what they knew by the last one when they can ask this one instead."""
+        self._begins = asyncio.create_task(self._begin())
+
+    async def _begin(self) -> None:
+        """The cache may be another one, and calls are let in."""
+        await self._until(self._is_not_connected)
         self.tell()
         self._board["draining"] = 0
         self._board["core"] = time.time_ns()
@@ -35,15 +42,25 @@ class Announcer:
         """Say which snapshot is in force, where the counters are, and since when proofs are good."""
         exchange = self._exchange
         exchange.identifier.forget_what_may_have_changed(exchange.snapshot)
+        if self._begins is None:
+            return
         self._board["trust"] = exchange.identifier.generation
         self._board["counters"] = exchange.limits.made
         self._board["snapshot"] = snapshot_word(exchange.snapshot.digest)
 
     async def followed(self) -> None:
         """Wait until every front decides by the snapshot in force, or by none."""
+        await self._until(self._lags)
+
+    async def _until(self, is_not: Callable[[Path], bool]) -> None:
+        """Wait, though not forever, until something is so of every front that lives."""
         until = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < until and any(self._lags(file) for file in self._tallies.glob("*.tally")):  # noqa: ASYNC110
+        while time.monotonic() < until and any(is_not(file) for file in self._tallies.glob("*.tally")):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    def _is_not_connected(self, file: Path) -> bool:
+        tally = open_tally(file)
+        return tally.name(2) == CONNECTED and tally.counts(2)[0] == 0 and is_alive(tally.counts(0)[1])
 
     def _lags(self, file: Path) -> bool:
         tally = open_tally(file)

@@ -48,6 +48,8 @@ class Follower:
         self._snapshot = self._counters = self._core = 0  # words of the board by which there is something
         self._seen_at = 0.0  # when a snapshot was first missed
         self._cache: CacheReader | None = None
+        self._documents = b""
+        self._interfaces: list[tuple[bytes, int, int, list[tuple[bytes, int, bool, int]]]] = []
 
     async def start(self) -> None:
         """Read what there is. What there is not yet is looked for later."""
@@ -107,7 +109,7 @@ class Follower:
         except SnapshotRefused as error:
             opened, why = None, str(error)
         if opened is not None and snapshot_word(opened[0].digest) == self._board["snapshot"]:
-            self._hot.use_policy(Plans(opened[0], [self._plan(*plan) for plan in opened[1]]))
+            self._hot.use_policy(opened[1])
             self._decide_by(wanted)
             self._seen_at = 0.0
             log.info("snapshot in force", version=opened[0].version)
@@ -120,9 +122,13 @@ class Follower:
         self._snapshot = snapshot
         self._counts.put(FOLLOWS, snapshot, os.getpid())
 
-    def _open(self) -> tuple[Image, list[tuple[Interface, Provider]]]:
+    def _open(self) -> tuple[Image, Plans]:
+        """Open the snapshot that is there. Its documents are decoded only when they are others: most changes are of grants."""
         image = open_image(self._data_dir / "policy.snapshot")
-        return image, cacheable(msgspec.msgpack.decode(image.documents()))
+        if (documents := image.documents()) != self._documents:
+            self._interfaces = [self._plan(*found) for found in cacheable(msgspec.msgpack.decode(documents))]
+            self._documents = documents
+        return image, Plans(image, self._interfaces)
 
     def _plan(self, interface: Interface, provider: Provider) -> tuple[bytes, int, int, list[tuple[bytes, int, bool, int]]]:
         slot = self._counts.slot(f"calls/{provider.level}/{interface.id}".encode())

@@ -1,6 +1,7 @@
 """A front process: takes consumers' connections, answers hot calls natively, passes everything else on to the core.
 
-Started by the supervisor as ``python -m broker.serve.front``, with the listening sockets, which it shares with other fronts. It
+Started by the supervisor as ``python -m broker.serve.front``, with the listening sockets, which it shares with other fronts
+(without them, by hand, it listens itself). It
 imports neither gRPC nor a database, reads what the core leaves (snapshot, counters, cache) and follows its board. SIGTERM:
 serves on for `grpc.drain_ms`, takes no more connections, tells its consumers twice that there will be an end, ends with the
 last call or after `grpc.grace_ms`. What must not go in here: what a call means (`broker._native`), TLS (front_tls.py).
@@ -32,16 +33,18 @@ from broker._native.relay import Upstream
 from broker._native.remembered import Remembered
 from broker._native.session import live_calls
 from broker.errors import StartupError
-from broker.serve.board import FOLLOWS, SERVES, NamedCounts, open_board, open_tally, tally_file
+from broker.serve.board import CONNECTED, FOLLOWS, SERVES, NamedCounts, open_board, open_tally, tally_file
 from broker.serve.core_address import CORE_SOCKET, READY_FD
 from broker.serve.door import Door
 from broker.serve.follow import Follower
+from broker.serve.listen import listen
 from broker.serve.refusals import core_unavailable
 from broker.telemetry import log as logs
 
 log = structlog.get_logger("front")
 
 METHOD = "/broker.v1.ExchangeService/Call"
+_EXPECTED = ("idle", "age")  # of any honest consumer
 _TICK_S = 0.05
 _CONNECT_EVERY_S = 0.02
 _TICKS_A_COUNT = 4  # ticks from one writing down of the counts to the next
@@ -55,8 +58,9 @@ class FrontProcess:
         data_dir = settings.path("{data_dir}")
         self._board = open_board(data_dir)
         self._counts = NamedCounts(open_tally(tally_file(data_dir, slot)))
-        self._counts.put(FOLLOWS, 0)
+        self._counts.put(FOLLOWS, 0, os.getpid())
         self._counts.put(SERVES, 0)
+        self._counts.put(CONNECTED, 0)
         self._counts.put(b"front/restarts", restarts)
         remembered = Remembered(settings.identity.remembered_tokens)
         self._hot = HotCall(self._board, self._counts.tally, remembered, settings.limits)
@@ -72,7 +76,8 @@ class FrontProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
+        if READY_FD in os.environ:  # started by a supervisor, whose end closes our standard input
+            loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
         await self._follower.start()
         chores = [asyncio.create_task(chore) for chore in (self._keep_core(), self._tick(), self._follower.run())]
         await self._connecting.wait()
@@ -92,7 +97,8 @@ class FrontProcess:
         self._stop.set()
 
     def _on_closed(self, reason: str) -> None:
-        log.warning("connection limit", limit=reason)
+        write = log.info if reason in _EXPECTED else log.warning
+        write("connection limit", limit=reason)
 
     def _say_ready(self) -> None:
         gc.collect()
@@ -111,6 +117,7 @@ class FrontProcess:
         until = time.monotonic() + self._settings.grpc.grace_ms / 1000
         while self._front.counters()["open"] and time.monotonic() < until:  # noqa: ASYNC110 - connections end natively
             await asyncio.sleep(0.005)
+        self._put_counts()
 
     async def _keep_core(self) -> None:
         """Have a connection to the core, as soon as there is one to be had."""
@@ -124,8 +131,10 @@ class FrontProcess:
                 await asyncio.sleep(_CONNECT_EVERY_S)
                 continue
             self._connecting.set()
+            self._counts.put(CONNECTED, 1)
             log.info("connected to the core")
             await self._core_lost.wait()
+            self._counts.put(CONNECTED, 0)
             log.warning("the core has gone")
 
     async def _tick(self) -> None:
@@ -164,7 +173,8 @@ def main() -> NoReturn:
         settings = config.load(arguments.config)
         logs.configure(settings.log, force_json=arguments.json_logs)
         front = FrontProcess(settings, arguments.slot, arguments.restarts)
-        uvloop.run(front.run(arguments.listen, arguments.listen_tokens))
+        sockets = arguments.listen or [opened.detach() for opened in listen("grpc.address", settings.grpc.address)]
+        uvloop.run(front.run(sockets, arguments.listen_tokens))
     except StartupError as error:
         print(f"broker: {error}", file=sys.stderr)  # noqa: T201 - the one line that a person reads
         raise SystemExit(error.exit_code) from None

@@ -15,9 +15,10 @@ from prometheus_client.registry import Collector
 
 from broker._native.shared import BUCKET_BOUNDS_S
 from broker.errors import DirectoryUnusable
-from broker.serve.board import FOLLOWS, SERVES, TALLIES, NamedCounts, open_tally
+from broker.serve.board import CONNECTED, FOLLOWS, SERVES, TALLIES, NamedCounts, is_alive, open_tally
 from broker.telemetry import metrics
 
+_NOW = (b"front/open", b"front/calls")  # which are over with the front that tells of them
 _CALL = ("unary", "broker.v1.ExchangeService", "Call")
 
 
@@ -40,8 +41,12 @@ class FrontCounts(Collector):
             except DirectoryUnusable:
                 continue
             self._tallies[file] = tally
+            lives = False
             for name, found, not_found in tally.all():
-                self._absorb_one(file.name, name, found, not_found)
+                if name == FOLLOWS:
+                    lives = is_alive(not_found)
+                elif lives or name not in _NOW:
+                    self._absorb_one(file.name, name, found, not_found)
 
     def collect(self) -> Iterator[Metric]:
         """Give the fronts' own metrics."""
@@ -56,7 +61,7 @@ class FrontCounts(Collector):
         closed = CounterMetricFamily("broker_front_closed", "Connections and streams ended by a limit.", labels=["limit"])
         for key, count in sorted(self._fronts.items()):
             if key.startswith(b"closed/"):
-                closed.add_metric([key.removeprefix(b"closed/").decode()], count)
+                closed.add_metric([key.removeprefix(b"closed/").decode(errors="replace")], count)
         yield closed
         yield self._times()
 
@@ -64,7 +69,7 @@ class FrontCounts(Collector):
         seen = self._seen.get((file, name), (0, 0))
         self._seen[file, name] = found, not_found
         kind, _, rest = name.decode(errors="replace").partition("/")
-        if name in (FOLLOWS, SERVES):
+        if name in (SERVES, CONNECTED):
             return
         if name == b"front/open":
             self._open += found

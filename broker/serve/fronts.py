@@ -10,6 +10,7 @@ must not go in here: the core and its spare (supervisor.py).
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 import selectors
@@ -35,7 +36,7 @@ _STOP_MARGIN_S = 1.0  # for a front to end, beyond what the settings grant the c
 
 @dataclass(eq=False)
 class _Slot:
-    """One place for a front. It counts in another file than the one that it replaces."""
+    """One place for a front."""
 
     number: int
     backoff: Backoff
@@ -128,7 +129,7 @@ class Fronts:
 
     def _start(self, slot: _Slot) -> Worker | None:
         sockets = [argument for name, found in self._sockets.items() for one in found for argument in (name, str(one.fileno()))]
-        tally = 2 * slot.number + slot.starts % 2
+        tally = next(number for number in itertools.count() if number not in self._tallies())
         command = [sys.executable, "-m", "broker.serve.front", *self._arguments, "--slot", str(tally), *sockets]
         command += ["--restarts", str(slot.starts)]
         try:
@@ -138,8 +139,14 @@ class Fronts:
             slot.start_at = time.monotonic() + slot.backoff.pause_ms(0) / 1000
             return None
         slot.starts += 1
+        worker.tally = tally
         self._selector.register(worker.ready, selectors.EVENT_READ, (self._on_ready, worker))
         return worker
+
+    def _tallies(self) -> set[int]:
+        """Return the files that somebody counts in, or may yet."""
+        found = (*self._leaving, *(worker for slot in self._slots for worker in (slot.front, slot.successor)))
+        return {worker.tally for worker in found if worker is not None}
 
     def _on_ready(self, worker: Worker) -> None:
         self._selector.unregister(worker.ready)

@@ -28,6 +28,7 @@ class Worker:
     ready: int  # read end of the pipe on which it says that it serves
     since: float  # when it became what it is, spare or core
     serving: bool = False
+    tally: int = -1  # the number of the file that it counts in, if it is a front
 
     @property
     def ended(self) -> bool:

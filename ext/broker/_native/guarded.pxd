@@ -13,6 +13,7 @@ cdef class Guarded(Session):
     cdef Meter meter
     cdef Shown shown
     cdef Call *calls
+    cdef size_t waiting        # bytes of handlers' answers that are not on their way
     cdef bytes identity        # SHA-256 of the client certificate; None
     cdef int64_t now           # when the last chunk came
     cdef int64_t began_ns
