@@ -20,7 +20,7 @@ SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
-	wire canonical_native front_relay front_flow)
+	wire canonical_native front_relay front_interop)
 FUZZERS := cachekey policy wire front
 
 .PHONY: demo test check serve bench load sanitize fuzz oracle quota soak conformance setup build lock clean

@@ -85,16 +85,22 @@ def message(body: bytes = b"", flag: int = 0, length: int | None = None) -> byte
 
 
 def headers(stream: int, fields: Fields, ends: bool = False) -> bytes:
-    return raw(HEADERS, END_HEADERS | ends, stream, literal(*fields))
+    """Return a header block, in as many frames as it takes."""
+    first, *rest = _pieces(literal(*fields))
+    kinds = [(HEADERS, int(ends), first), *((CONTINUATION, 0, piece) for piece in rest)]
+    flags = [*[0] * len(rest), END_HEADERS]
+    return b"".join(raw(kind, flag | last, stream, piece) for (kind, flag, piece), last in zip(kinds, flags, strict=True))
 
 
 def request(stream: int, fields: Fields | None = None, body: bytes | None = None) -> bytes:
     """Return the frames of a whole request: a health check unless something else is said."""
-    sent = message() if body is None else body
-    pieces = [sent[at : at + 16_384] for at in range(0, len(sent), 16_384)] or [b""]
-    ends = [*[0] * (len(pieces) - 1), END_STREAM]
-    data = b"".join(raw(DATA, end, stream, piece) for end, piece in zip(ends, pieces, strict=True))
+    *pieces, last = _pieces(message() if body is None else body)
+    data = b"".join(raw(DATA, 0, stream, piece) for piece in pieces) + raw(DATA, END_STREAM, stream, last)
     return headers(stream, fields_of() if fields is None else fields) + data
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    return [data[at : at + 16_384] for at in range(0, len(data), 16_384)] or [b""]
 
 
 class Peer:
@@ -118,7 +124,8 @@ class Peer:
         self.bytes: defaultdict[int, int] = defaultdict(int)
         self.finished: set[int] = set()
         self.resets: dict[int, int] = {}
-        self._windows: defaultdict[int, int] = defaultdict(
+        self._first_window = _FIRST_WINDOW
+        self._windows: defaultdict[int, int] = defaultdict(int)  # what has been added to it, by stream, 0 the connection
             lambda: _FIRST_WINDOW
         )  # what has ever been allowed, by stream, 0 the connection
         self.is_over = False
@@ -147,6 +154,17 @@ class Peer:
             if rest:
                 select.select([self._socket], [self._socket], [], 0.05)
 
+    def pour(self, stream: int, body: bytes) -> None:
+        """Send a body as the windows allow, and no more of it than is wanted."""
+        pieces, used = _pieces(body), 0
+        for at, piece in enumerate(pieces):
+            used += len(piece)
+            done = self.finished, self.resets
+            self.wait(lambda needed=used: self.room(stream) >= needed or any(stream in ends for ends in done))
+            if self.is_over or self.room(stream) < used:
+                return
+            self.send(raw(DATA, END_STREAM if at == len(pieces) - 1 else 0, stream, piece))
+
     def push(self, data: bytes) -> None:
         """Send without reading; what does not fit is left out."""
         with contextlib.suppress(OSError):
@@ -170,7 +188,7 @@ class Peer:
 
     def room(self, stream: int) -> int:
         """How many bytes have been allowed so far, on a stream and on the connection."""
-        return min(self._windows[stream], self._windows[0])
+        return min(self._first_window + self._windows[stream], _FIRST_WINDOW + self._windows[0])
 
     @property
     def goaways(self) -> list[int]:
@@ -217,7 +235,9 @@ class Peer:
             self.resets[one.stream_id] = one.error_code
         elif isinstance(one, frames.WindowUpdateFrame):
             self._windows[one.stream_id] += one.window_increment
-        elif isinstance(one, frames.SettingsFrame) and self.acks and "ACK" not in one.flags:
+        elif isinstance(one, frames.SettingsFrame):
+            self._first_window = one.settings.get(INITIAL_WINDOW, self._first_window)
+        if isinstance(one, frames.SettingsFrame) and self.acks and "ACK" not in one.flags:
             self.push(raw(SETTINGS, ACK, 0))
         elif isinstance(one, frames.PingFrame) and self.answers_pings and "ACK" not in one.flags:
             self.push(raw(PING, ACK, 0, bytes(one.opaque_data)))

@@ -1,7 +1,7 @@
 """Fronts as processes: what happens to consumers' calls when fronts, core and supervisor die, stop or are replaced.
 
-What a front answers is in test_front_interop.py and test_differential.py, what it follows in test_front_follow.py. What must not
-go in here: fronts in this process.
+What a front answers is in test_front_interop.py and test_differential.py, what it follows in test_front_follow.py, TLS in
+test_front_tls.py. What must not go in here: fronts in this process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import signal
 import socket
-import ssl
 import subprocess
 import time
 import urllib.error
@@ -26,14 +25,13 @@ import grpc
 import pytest
 from aiohttp import web
 
-from broker.client import CallFailed, TokenRefused, TokenSource, decode, tls
+from broker.client import CallFailed, TokenSource, decode
 from broker.v1 import admin_pb2
 from broker.v1.admin_pb2_grpc import AdminServiceStub
 from broker.v1.exchange_pb2 import CallRequest, CallResponse
 from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
 from tests.support.calling import WHO, ask, put
-from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, grant
-from tests.support.certificates import LOOPBACK, SERVERS, replace
+from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue
 from tests.support.people import resident_id
 from tests.support.provider import Register
 from tests.support.running import RunningBroker, eventually, wait_until
@@ -157,7 +155,7 @@ def _readiness(broker: RunningBroker) -> int:
         return 0
 
 
-def _natively(broker: RunningBroker) -> float:
+def natively(broker: RunningBroker) -> float:
     """How many answers fronts have given themselves, once they and the page agree on it."""
     lines = broker.metrics().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith("broker_front_handling_seconds_count ")))
@@ -340,7 +338,7 @@ async def test_a_drained_broker_refuses_hits_too(make: Callable[..., RunningBrok
     register.add(WHO, "张三")
     await put(broker, register)
     async with Load(broker, 1) as load, load.channel() as channel:
-        await _in_thread(lambda: _natively(broker) > 0)
+        await _in_thread(lambda: natively(broker) > 0)
         async with grpc.aio.insecure_channel(f"unix:{broker.config.path(broker.config.admin.socket)}") as admin:
             stub: Any = AdminServiceStub(admin)
             await stub.Drain(admin_pb2.DrainRequest())
@@ -383,7 +381,7 @@ async def test_without_fronts_the_core_takes_the_calls(make: Callable[..., Runni
     async with broker.client() as client:
         assert [(await ask(client)).provenance.source for _ in range(2)] == ["UPSTREAM", "CACHE"]
     assert broker.fronts() == []
-    assert _natively(broker) == 0
+    assert natively(broker) == 0
 
 
 def test_a_front_is_small(two: RunningBroker) -> None:
@@ -392,81 +390,3 @@ def test_a_front_is_small(two: RunningBroker) -> None:
         resident, own = (int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))
         print(f"a front: {resident:.1f} MiB resident, {own:.1f} MiB of it its own")  # noqa: T201
         assert own < 80
-
-
-# --- TLS ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    site = Site(tmp_path_factory.mktemp("tls"))
-    site.broker.environment |= {"BROKER__GRPC__FRONTS": "2", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
-    site.broker.start()
-    yield site
-    site.broker.kill()
-
-
-@pytest.fixture
-async def secure(site: Site, register: Register) -> Site:
-    register.add(WHO, "张三")
-    grants = tuple(grant(id=f"g-{who.id}", consumer=who.id) for who in site.consumers())
-    await put(site.broker, register, consumers=site.consumers(), grants=grants)
-    return site
-
-
-async def test_a_certificate_is_replaced_and_no_new_connection_fails(secure: Site) -> None:
-    credentials = tls(secure.ca.own.file)
-    opened = lambda options: grpc.aio.secure_channel(secure.token_target, credentials, options=options)  # noqa: E731
-    async with Load(secure.broker, 1, coming=4, open=opened) as load:
-        for number in range(3):
-            issued = secure.ca.issue(f"server-{number}", usage=(SERVERS,), addresses=LOOPBACK)
-            replace(secure.server.key_file, issued.key_pem)
-            replace(secure.server.file, issued.pem)
-            await _in_thread(lambda issued=issued: _all_show(secure, issued.pem))
-            await load.goes_on(5)
-    assert load.failures == []
-
-
-def _all_show(site: Site, pem: bytes) -> bool:
-    """Whether twenty connections in a row, which both fronts take some of, are shown this certificate."""
-    host, port = site.token_target.split(":")
-    return all(ssl.get_server_certificate((host, int(port))).strip() == pem.decode().strip() for _ in range(20))
-
-
-async def test_who_shows_a_certificate_is_answered_natively_until_it_is_revoked(secure: Site) -> None:
-    lost = secure.ca.issue("lost", "uri:spiffe://city/tax-hall")
-    async with secure.client(lost) as client:
-        await ask(client)
-        before = _natively(secure.broker)
-        for _ in range(5):
-            assert (await ask(client)).provenance.source == "CACHE"
-        await _in_thread(lambda: _natively(secure.broker) >= before + 4)
-        replace(secure.lists, secure.ca.revoke(lost))
-        began = time.monotonic()
-        await eventually(lambda: _is_refused(client))
-        print(f"refused {time.monotonic() - began:.2f} s after its revocation")  # noqa: T201
-        assert time.monotonic() - began < 3
-    replace(secure.lists, secure.ca.revoke())
-
-
-async def _is_refused(client: Any) -> bool:
-    try:
-        await ask(client)
-    except TokenRefused:
-        return True
-    return False
-
-
-async def test_nobody_can_say_of_himself_whose_certificate_was_verified(secure: Site) -> None:
-    stolen = ssl.PEM_cert_to_DER_cert(secure.hall.pem.decode())
-    nobody = secure.ca.issue("gateway", "uri:spiffe://city/gateway")
-    files = {secure.broker.target: (nobody.file, nobody.key_file), secure.token_target: ()}
-    forged = (("broker-relay-certificate-bin", stolen),)
-    assert await secure.answers(secure.hall), "with the certificate itself"
-    for target, shown in files.items():
-        async with grpc.aio.secure_channel(target, tls(secure.ca.own.file, *shown)) as channel:
-            stub: Any = ExchangeServiceStub(channel)
-            asked = CallRequest(interface=INTERFACE, arguments={"resident_id": WHO}, purpose=PURPOSE)
-            with pytest.raises(grpc.aio.AioRpcError) as error:
-                await stub.Call(asked, metadata=forged, timeout=5)
-            assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
