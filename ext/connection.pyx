@@ -19,7 +19,7 @@ from broker._native.cachekey cimport Slice
 from broker._native.front cimport Front, Handler, Rules
 from broker._native.guarded cimport Guarded
 from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session
-from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, now_ns, put, settle, take
+from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, note_first, now_ns, put, settle, take
 from fields cimport fields_to_pass, fill_nv, is_text, name_of, value_of
 from frame_meter cimport FINE, LARGE_HEADERS, NOT_HTTP2, PROTOCOL, Reason, feed
 from grpc_frame cimport FRAME_PREFIX, is_everyday, is_message
@@ -143,6 +143,7 @@ cdef class Connection(Guarded):
         if call == NULL:
             return NULL
         call.consumer, call.consumer_stream, call.next = <void *>self, stream, self.calls
+        call.heard_ns = self.now
         if self.calls != NULL:
             self.calls.previous = call
         self.calls = call
@@ -185,6 +186,8 @@ cdef class Connection(Guarded):
         self._refuse(call, b"14", b"the core is not there; try again", self.front.unavailable)
 
     cdef void body(self, Call *call, const uint8_t *data, size_t size) noexcept:
+        call.heard_ns = self.now
+        note_first(call, data, size)
         if call.dropped:
             self.taken(call, size)
             return

@@ -20,6 +20,19 @@ cdef enum:
     NOTICE_NS = 5_000_000_000  # for the answer to the ping after the notice of an end
 
 
+cdef inline bint has_not_moved(const Call *call, int64_t since_ns) noexcept:
+    return call.response.end > call.response.start and call.moved_ns < since_ns
+
+
+cdef inline bint has_stopped(const Call *call, int64_t now, const Rules *rules) noexcept:
+    """Whether the first message is waited for in vain. A stream on which nothing was said yet may be kept for later, as idle."""
+    if call.request_done or (call.core != NULL and call.request.end > call.request.start):
+        return False                   # or the core does not take what is there
+    if call.prefix_bytes == 0:
+        return now - call.heard_ns > rules.idle_ns
+    return (call.prefix_bytes < 5 or call.first_left > 0) and now - call.heard_ns > rules.stream_stall_ns
+
+
 cdef class Guarded(Session):
     """See `guarded.pyi`."""
 
@@ -103,25 +116,26 @@ cdef class Guarded(Session):
             self.close_for(HEADER_TIMEOUT, NGHTTP2_ENHANCE_YOUR_CALM)
         elif self.paused and now - self.paused_ns > rules.stall_ns:
             self.close_for(STALLED, NGHTTP2_ENHANCE_YOUR_CALM)
-        elif self.notice_ns and now - self.notice_ns > NOTICE_NS:
-            self.say_goaway()
-        elif not self.notice_ns:
+        else:
             self._tick_open(now, rules)
+            self._reset_stalled(now, rules)
 
     cdef void _tick_open(self, int64_t now, const Rules *rules) noexcept:
-        if self.calls == NULL and now - self.now > rules.idle_ns:
+        if self.notice_ns:
+            if now - self.notice_ns > NOTICE_NS:
+                self.say_goaway()
+        elif self.calls == NULL and now - self.now > rules.idle_ns:
             self.front.closed(IDLE)
             self.drain()
         elif now - self.began_ns > self.age_ns:
             self.front.closed(AGE)
             self.drain()
-        self._reset_stalled(now, rules.stream_stall_ns)
 
-    cdef void _reset_stalled(self, int64_t now, int64_t stall_ns) noexcept:
-        """Reset the streams whose consumers do not take what is there for them."""
+    cdef void _reset_stalled(self, int64_t now, const Rules *rules) noexcept:
+        """Reset the streams whose consumers do not take what is there for them, or do not finish what they began to say."""
         cdef Call *call = self.calls
         while call != NULL:
-            if call.response.end > call.response.start and now - call.moved_ns > stall_ns and not call.dropped:
+            if not call.dropped and (has_not_moved(call, now - rules.stream_stall_ns) or has_stopped(call, now, rules)):
                 self.front.closed(STALLED_STREAM)
                 self.broken(call, NGHTTP2_CANCEL)
             call = call.next

@@ -26,6 +26,8 @@ if nghttp2_option_new(&OPTIONS) != 0:
     raise MemoryError()
 nghttp2_option_set_no_auto_window_update(OPTIONS, 1)
 nghttp2_option_set_peer_max_concurrent_streams(OPTIONS, MOST_WINDOW)
+# No table: it would be one for all consumers, and gRPC keeps with an entry what was once wrong with it.
+nghttp2_option_set_max_deflate_dynamic_table_size(OPTIONS, 0)
 
 
 cdef class Upstream(Session):

@@ -20,8 +20,8 @@ cdef extern from "<time.h>" nogil:
     const int CLOCK_MONOTONIC
 
 cdef enum:
-    MOST_SPARE = 1024          # calls that are kept for the next ones
-    MOST_KEPT = 32_768         # bytes of a queue that are kept with them
+    MOST_SPARE = 256           # calls that are kept for the next ones
+    MOST_KEPT = 4096           # bytes of a queue that are kept with them
     WRITE_BYTES = 262_144      # at most so much is handed to a transport at once
 
 
@@ -87,6 +87,18 @@ cdef void drop_fields(Call *call) noexcept:
         nghttp2_rcbuf_decref(call.fields[i].name)
         nghttp2_rcbuf_decref(call.fields[i].value)
     call.field_count = call.field_bytes = 0
+
+
+cdef void note_first(Call *call, const uint8_t *data, size_t size) noexcept:
+    """Follow how much of the first message of a request has come: who begins one and does not go on is not waited for."""
+    cdef size_t more = min(size, sizeof(call.prefix) - call.prefix_bytes)
+    if more:
+        memcpy(call.prefix + call.prefix_bytes, data, more)
+        call.prefix_bytes += <uint32_t>more
+        if call.prefix_bytes == sizeof(call.prefix):
+            call.first_left = (<uint64_t>call.prefix[1] << 24) | (<uint64_t>call.prefix[2] << 16)
+            call.first_left |= (<uint64_t>call.prefix[3] << 8) | call.prefix[4]
+    call.first_left -= min(call.first_left, <uint64_t>(size - more))
 
 
 # --- queues of bytes -----------------------------------------------------------------------------------------------

@@ -126,8 +126,6 @@ class Peer:
         self.resets: dict[int, int] = {}
         self._first_window = _FIRST_WINDOW
         self._windows: defaultdict[int, int] = defaultdict(int)  # what has been added to it, by stream, 0 the connection
-            lambda: _FIRST_WINDOW
-        )  # what has ever been allowed, by stream, 0 the connection
         self.is_over = False
 
     def greet(self, *settings: tuple[int, int]) -> Self:
@@ -156,11 +154,10 @@ class Peer:
 
     def pour(self, stream: int, body: bytes) -> None:
         """Send a body as the windows allow, and no more of it than is wanted."""
-        pieces, used = _pieces(body), 0
+        pieces, used, ends = _pieces(body), 0, (self.finished, self.resets)
         for at, piece in enumerate(pieces):
             used += len(piece)
-            done = self.finished, self.resets
-            self.wait(lambda needed=used: self.room(stream) >= needed or any(stream in ends for ends in done))
+            self.wait(lambda needed=used: self.room(stream) >= needed or any(stream in end for end in ends))
             if self.is_over or self.room(stream) < used:
                 return
             self.send(raw(DATA, END_STREAM if at == len(pieces) - 1 else 0, stream, piece))

@@ -16,6 +16,7 @@ import pytest
 from tests.attack_kit import CALL, CHECK, MIB, PROTOCOL_ERROR, Scene, fields_of, headers, message, request, resident
 
 pytestmark = pytest.mark.xdist_group("attacks-grpc")  # what one row leaves in the connection to the core, others would find
+FIRST_WINDOW = 65_535
 LIMIT = MIB  # grpc.max_message_bytes
 OK, INVALID, DEADLINE, EXHAUSTED, UNIMPLEMENTED, INTERNAL = (f"200/{code}" for code in (0, 3, 4, 8, 12, 13))
 REFUSED, RESET = f"RST {PROTOCOL_ERROR}", "RST 2"
@@ -23,7 +24,7 @@ METHODS = [CALL, CHECK]
 
 
 class Pair(NamedTuple):
-    """The same broker twice."""
+    """The same broker twice. All that is put to the first has the post-conditions of one attack."""
 
     front: Scene
     core: Scene
@@ -34,6 +35,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     with (
         Scene(tmp_path_factory.mktemp("f")) as front,
         Scene(tmp_path_factory.mktemp("c"), BROKER__GRPC__FRONTS="0") as core,
+        front.attack(),
     ):
         yield Pair(front, core)
 
@@ -50,8 +52,11 @@ def body_for(scene: Scene, path: str) -> bytes:
 def told(scene: Scene, fields: Any, sent: bytes) -> str:
     """Return what becomes of a request, and see that its connection still serves."""
     with scene.peer() as peer:
-        peer.send(headers(1, fields))
-        peer.pour(1, sent)
+        if len(sent) < FIRST_WINDOW:  # as one: grpcio never ends some calls whose bad message comes behind their headers
+            peer.send(request(1, fields, sent))
+        else:
+            peer.send(headers(1, fields))
+            peer.pour(1, sent)
         found = peer.outcome(1)
         peer.send(request(3))
         assert peer.outcome(3) == OK
@@ -59,10 +64,9 @@ def told(scene: Scene, fields: Any, sent: bytes) -> str:
 
 
 def both(pair: Pair, fields: Callable[[Scene], Any], sent: Callable[[Scene], bytes]) -> tuple[str, str]:
-    """Return what front and core say to the same; the honest ones notice nothing."""
-    with pair.front.attack():
-        front = told(pair.front, fields(pair.front), sent(pair.front))
-    return front, told(pair.core, fields(pair.core), sent(pair.core))
+    """Return what front and core say to the same."""
+    front, core = (told(scene, fields(scene), sent(scene)) for scene in pair)
+    return front, core
 
 
 def pairwise(expected: str | tuple[str, str]) -> tuple[str, str]:
@@ -84,7 +88,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "lower case": (CALL.lower(), UNIMPLEMENTED),
     "an escaped letter": (CALL.replace("C", "%43"), UNIMPLEMENTED),
     "a letter like it": (CALL.replace("Call", "\N{CYRILLIC CAPITAL LETTER ES}all"), UNIMPLEMENTED),
-    "8 KB": ("/" + "a" * 8190, UNIMPLEMENTED),
+    "7 KB": ("/" + "a" * 7000, UNIMPLEMENTED),  # from 8 KB on the core refuses by chance, as gRPC does, beyond 16 always
     "a slash": ("/", UNIMPLEMENTED),
 }
 
@@ -158,22 +162,6 @@ def test_a_call_whose_message_never_comes_begins_nothing_and_ends_by_its_deadlin
     assert found == pairwise(DEADLINE)
 
 
-# --- GR-06: deadlines ----------------------------------------------------------------------------------------------
-
-TIMEOUTS = {
-    **dict.fromkeys(["99999999H", "100000000S", "5S ", " 5S"], OK),
-    **dict.fromkeys(["0n", "0S"], DEADLINE),
-    **dict.fromkeys(["-1S", "+1S", "15 seconds", "5", "S", "", "1.5S", "5s"], INTERNAL),
-}
-
-
-@pytest.mark.parametrize("path", METHODS)
-@pytest.mark.parametrize("timeout", TIMEOUTS)
-def test_deadlines_are_read_as_grpc_reads_them(pair: Pair, timeout: str, path: str) -> None:
-    found = both(pair, lambda scene: fields_for(scene, path, ("grpc-timeout", timeout)), lambda scene: body_for(scene, path))
-    assert found == pairwise(TIMEOUTS[timeout])
-
-
 # --- GR-07: metadata -----------------------------------------------------------------------------------------------
 
 METADATA: dict[str, tuple[list[Any], str | tuple[str, str]]] = {
@@ -209,6 +197,22 @@ def test_bad_base64_is_an_error_to_who_decodes_it(pair: Pair, path: str, expecte
     """A front that answers itself looks at no metadata that it does not need."""
     bad = ("x-a-bin", "a*b=")
     assert both(pair, lambda scene: fields_for(scene, path, bad), lambda scene: body_for(scene, path)) == expected
+
+
+# --- GR-06: deadlines ----------------------------------------------------------------------------------------------
+
+TIMEOUTS = {
+    **dict.fromkeys(["99999999H", "100000000S", "5S ", " 5S"], OK),
+    **dict.fromkeys(["0n", "0S"], DEADLINE),
+    **dict.fromkeys(["-1S", "+1S", "15 seconds", "5", "S", "", "1.5S", "5s"], INTERNAL),
+}
+
+
+@pytest.mark.parametrize("path", METHODS)
+@pytest.mark.parametrize("timeout", TIMEOUTS)
+def test_deadlines_are_read_as_grpc_reads_them(pair: Pair, timeout: str, path: str) -> None:
+    found = both(pair, lambda scene: fields_for(scene, path, ("grpc-timeout", timeout)), lambda scene: body_for(scene, path))
+    assert found == pairwise(TIMEOUTS[timeout])
 
 
 # --- GR-05: compression --------------------------------------------------------------------------------------------
@@ -256,7 +260,6 @@ def test_a_gzip_bomb_is_refused_before_it_is_large(pair: Pair, bomb: bytes, whic
 # --- one consumer and another --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="relay.pyx lets consumers' fields into the HPACK table of the connection to the core")
 def test_bad_metadata_of_one_consumer_do_not_spoil_those_of_another(pair: Pair) -> None:
     """gRPC keeps with a table's entry that it could not be read, and tells so of all that is said with the entry's name."""
     scene = pair.front

@@ -1,7 +1,7 @@
-"""Attacks by HTTP/2 frames on a front: floods, resets, header blocks, crumbs (faults.md, H2-02 to H2-07, H2-10 to H2-12).
+"""Attacks by HTTP/2 frames on a front: floods, resets, header blocks, crumbs (faults.md, H2-02 to H2-07).
 
 Each has its post-conditions from the scene, and beside it what is just let pass. What must not go in here: attacks by waiting
-(test_attacks_slow.py), and by what gRPC is (test_attacks_grpc.py).
+(test_attacks_slow.py), streams and fields that must not be (test_attacks_streams.py).
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from tests.attack_kit import (
     MIB,
     PADDED,
     PING,
-    PREFACE,
     PRIORITY,
     PROTOCOL_ERROR,
-    REFUSED_STREAM,
     RST_STREAM,
     SETTINGS,
     STREAM_CLOSED,
@@ -323,108 +321,3 @@ def test_more_than_the_window_is_a_flow_control_error(scene: Scene) -> None:
             headers(1, fields_of("/broker.v1.ExchangeService/Call")) + raw(DATA, PADDED, 1, bytes([255]) + bytes(256)) * 1100
         )
         assert peer.outcome(1) in {f"RST {FLOW_CONTROL_ERROR}", f"GOAWAY {FLOW_CONTROL_ERROR}"}
-
-
-# --- H2-10 to H2-12: streams and headers ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("sent", "code"),
-    [
-        pytest.param(headers(2, fields_of()), PROTOCOL_ERROR, id="an even stream"),
-        pytest.param(headers(0, fields_of()), PROTOCOL_ERROR, id="stream 0"),
-        pytest.param(raw(DATA, 0, 5, b"x"), PROTOCOL_ERROR, id="data on an idle stream"),
-        pytest.param(raw(RST_STREAM, 0, 5, RESET), PROTOCOL_ERROR, id="reset of an idle stream"),
-        pytest.param(raw(WINDOW_UPDATE, 0, 5, struct.pack("!I", 1)), PROTOCOL_ERROR, id="window of an idle stream"),
-        pytest.param(raw(CONTINUATION, END_HEADERS, 1, OPEN), PROTOCOL_ERROR, id="continuation of nothing"),
-        pytest.param(raw(HEADERS, 0, 1, OPEN) + raw(PING, 0, 0, bytes(8)), PROTOCOL_ERROR, id="a ping within headers"),
-        pytest.param(raw(5, END_HEADERS, 1, bytes(4) + OPEN), PROTOCOL_ERROR, id="a push by a client"),
-    ],
-)
-def test_frames_on_wrong_streams_end_the_connection(scene: Scene, sent: bytes, code: int) -> None:
-    with scene.attack("protocol"), scene.peer() as peer:
-        peer.send(sent)
-        assert peer.ends() == code
-
-
-@pytest.mark.parametrize("stream", [1, 3])
-def test_a_stream_that_is_over_or_was_left_out_is_not_served(scene: Scene, stream: int) -> None:
-    started = scene.started()
-    with scene.attack(), scene.peer() as peer:
-        assert serves(peer, 1)
-        assert serves(peer, 5)
-        peer.send(request(stream))
-        peer.wait(lambda: False, 0.2)
-        assert not peer.is_over
-        assert serves(peer, 7)
-    assert scene.started() - started == 3
-
-
-def test_the_last_stream_there_can_be_is_served_and_a_new_connection_is_let_in(scene: Scene) -> None:
-    with scene.attack(), scene.peer() as peer:
-        assert serves(peer, 0x7FFFFFFF)
-    with scene.peer() as peer:
-        assert serves(peer, 1)
-
-
-PSEUDO = [(":method", "POST"), (":scheme", "http"), (":path", CHECK), (":authority", "test")]
-PLAIN = [("te", "trailers"), ("content-type", "application/grpc")]
-MALFORMED = {
-    "no method": [*PSEUDO[1:], *PLAIN],
-    "no path": [*PSEUDO[:2], *PLAIN],
-    "no scheme": [PSEUDO[0], *PSEUDO[2:], *PLAIN],
-    "two paths": [*PSEUDO, PSEUDO[2], *PLAIN],
-    "two methods": [PSEUDO[0], *PSEUDO, *PLAIN],
-    "an empty path": [*PSEUDO[:2], (":path", ""), PSEUDO[3], *PLAIN],
-    "a path behind the others": [*PSEUDO[:2], *PLAIN, PSEUDO[2]],
-    "an unknown one": [*PSEUDO, (":x", "1"), *PLAIN],
-    "that of a response": [(":status", "200"), *PSEUDO, *PLAIN],
-    "NUL in the path": [*PSEUDO[:2], (":path", CHECK + "\0"), *PLAIN],
-    "upper case": [*PSEUDO, *PLAIN, ("X-A", "1")],
-    "no name": [*PSEUDO, *PLAIN, ("", "1")],
-    "a space in the name": [*PSEUDO, *PLAIN, ("x a", "1")],
-    "te is not trailers": [*PSEUDO, ("te", "gzip"), PLAIN[1]],
-    **{f"{name} of HTTP/1.1": [*PSEUDO, *PLAIN, (name, "close")] for name in ("connection", "keep-alive", "upgrade")},
-    **{f"{name} of hop by hop": [*PSEUDO, *PLAIN, (name, "a")] for name in ("transfer-encoding", "proxy-connection")},
-    **{f"{ord(one):02x} in a value": [*PSEUDO, *PLAIN, ("x-a", f"a{one}b")] for one in "\r\n\0\x7f"},
-}
-
-
-@pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_headers_are_reset_and_never_routed(scene: Scene, name: str) -> None:
-    started = scene.started()
-    with scene.attack(), scene.peer() as peer:
-        peer.send(headers(1, MALFORMED[name]) + raw(DATA, END_STREAM, 1, message()))
-        assert peer.outcome(1) == f"RST {PROTOCOL_ERROR}"
-        assert serves(peer, 3)
-    assert scene.started() - started == 1
-
-
-def test_trailers_of_a_request_are_not_taken_for_what_it_began_with(scene: Scene) -> None:
-    """gRPC knows no trailers of a request: a token that comes so must count for nothing."""
-    fields = [field for field in scene.call_fields() if field[0] != "authorization"]
-    with scene.attack(), scene.peer() as peer:
-        peer.send(headers(1, fields) + raw(DATA, 0, 1, scene.call_body()) + headers(1, scene.honest.metadata(), ends=True))
-        assert peer.outcome(1) == "200/16"
-        peer.send(headers(3, scene.call_fields()) + raw(DATA, 0, 3, scene.call_body()) + headers(3, [("x-a", "")], ends=True))
-        assert peer.outcome(3) == "200/0"
-
-
-def test_streams_beyond_a_hundred_are_refused_and_the_others_are_served(scene: Scene) -> None:
-    """Who has not acknowledged how many there may be is told so for each stream."""
-    with scene.attack(), Peer(scene.broker.target) as peer:
-        peer.acks = False
-        peer.send(PREFACE + raw(SETTINGS, 0, 0) + b"".join(headers(stream, fields_of()) for stream in range(1, 203, 2)))
-        assert peer.outcome(201) == f"RST {REFUSED_STREAM}"
-        for stream in (1, 199):
-            peer.send(raw(DATA, END_STREAM, stream, message()))
-            assert peer.outcome(stream) == "200/0"
-        assert set(peer.resets) == {201}
-        assert serves(peer, 203)
-
-
-def test_who_has_acknowledged_how_many_streams_there_may_be_and_opens_more_is_closed(scene: Scene) -> None:
-    with scene.attack("protocol"), scene.peer() as peer:
-        assert serves(peer, 1)  # the acknowledgement has been read
-        peer.send(b"".join(headers(stream, fields_of()) for stream in range(3, 205, 2)))
-        assert peer.ends() == PROTOCOL_ERROR

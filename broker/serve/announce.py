@@ -50,13 +50,17 @@ class Announcer:
 
     async def followed(self) -> None:
         """Wait until every front decides by the snapshot in force, or by none."""
-        await self._until(self._lags)
+        if not await self._until(self._lags):
+            self._board["core"] = time.time_ns()  # one that stands still must look at everything anew before it answers
 
-    async def _until(self, is_not: Callable[[Path], bool]) -> None:
-        """Wait, though not forever, until something is so of every front that lives."""
+    async def _until(self, is_not: Callable[[Path], bool]) -> bool:
+        """Wait, though not forever, until something is so of every front that lives; returns whether it is."""
         until = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < until and any(is_not(file) for file in self._tallies.glob("*.tally")):  # noqa: ASYNC110
+        while any(is_not(file) for file in self._tallies.glob("*.tally")):
+            if time.monotonic() >= until:
+                return False
             await asyncio.sleep(_LOOK_EVERY_S)
+        return True
 
     def _is_not_connected(self, file: Path) -> bool:
         tally = open_tally(file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,18 +70,20 @@ class NamedCounts:
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally
+        self._turn = threading.Lock()  # names are given by two threads of a front
         self._slots: dict[bytes, int] = {}
         while (slot := len(self._slots)) < tally.size and (name := tally.name(slot)):
             self._slots[name] = slot
 
     def slot(self, name: bytes) -> int:
         """Return a name's slot, giving it one; when all are taken, the last one, which is then for all others."""
-        slot = self._slots.get(name)
-        if slot is None:
-            slot = min(len(self._slots), self.tally.size - 1)
-            self.tally.set_name(slot, name if slot < self.tally.size - 1 else b"others")
-            self._slots[name] = slot
-        return slot
+        with self._turn:
+            slot = self._slots.get(name)
+            if slot is None:
+                slot = min(len(self._slots), self.tally.size - 1)
+                self.tally.set_name(slot, name if slot < self.tally.size - 1 else b"others")
+                self._slots[name] = slot
+            return slot
 
     def all(self) -> Iterator[tuple[bytes, int, int]]:
         """Give every name with its counts, as they stand now."""

@@ -72,9 +72,10 @@ class Follower:
 
     async def _look(self) -> None:
         self._look_at_counters()
-        self._look_at_cache()
         if self._board["snapshot"] != self._snapshot:
             await self._look_at_snapshot()
+        if self._board["snapshot"] == self._snapshot:  # else nothing is answered from a cache that is not open yet
+            self._look_at_cache()
 
     def _look_at_counters(self) -> None:
         made = self._board["counters"]
@@ -108,6 +109,8 @@ class Follower:
             opened = await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
         except SnapshotRefused as error:
             opened, why = None, str(error)
+        except Exception as error:  # whatever it is: what cannot be followed must not be decided by for long
+            opened, why = None, type(error).__name__
         if opened is not None and snapshot_word(opened[0].digest) == self._board["snapshot"]:
             self._hot.use_policy(opened[1])
             self._decide_by(wanted)

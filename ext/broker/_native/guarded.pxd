@@ -33,6 +33,6 @@ cdef class Guarded(Session):
     cdef void drop_calls(self) noexcept
     cdef void say_goaway(self) noexcept
     cdef void _tick_open(self, int64_t now, const Rules *rules) noexcept
-    cdef void _reset_stalled(self, int64_t now, int64_t stall_ns) noexcept
+    cdef void _reset_stalled(self, int64_t now, const Rules *rules) noexcept
     cdef void _judge_ping(self) noexcept
     cdef void _sent_all(self, Call *call) noexcept

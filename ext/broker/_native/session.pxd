@@ -56,6 +56,10 @@ cdef struct Call:
     Py_ssize_t certificate_size
     bint has_shown
     uint8_t shown[DIGEST_BYTES]   # SHA-256 of what the caller showed, for what the core says of it
+    uint8_t prefix[5]      # of the first message of the request
+    uint32_t prefix_bytes  # that have come of it
+    uint64_t first_left    # bytes of the first message behind its prefix that have not come
+    int64_t heard_ns       # when the consumer last sent something of the request
     int64_t moved_ns       # when bytes of the response were last sent, or began to wait
 
 
@@ -69,6 +73,7 @@ cdef bint add_field(Call *call, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint3
 cdef void drop_fields(Call *call) noexcept
 cdef int64_t now_ns() noexcept nogil
 cdef void settle(list dirty)
+cdef void note_first(Call *call, const uint8_t *data, size_t size) noexcept
 
 cdef nghttp2_session_callbacks *CALLBACKS   # for every session; their user data is the Session
 
