@@ -105,12 +105,22 @@ def test_headers_byte_by_byte_are_not_waited_for(scene: Scene) -> None:
         assert time.monotonic() < until
 
 
-def test_half_a_message_is_waited_for(scene: Scene) -> None:
-    """The time of a call is its deadline, which the core keeps."""
+def test_half_a_message_is_not_waited_for_forever(scene: Scene) -> None:
+    with scene.attack("stalled_stream"), scene.peer() as peer:
+        frame = raw(DATA, 1, 1, message())
+        peer.send(headers(1, fields_of()) + frame[:12])
+        assert peer.wait(lambda: 1 in peer.resets, TIMEOUT_S + LATER_S)
+        peer.send(frame[12:] + request(3))
+        assert peer.outcome(3) == "200/0", "the connection is as good as before"
+
+
+def test_a_message_that_comes_slowly_is_waited_for(scene: Scene) -> None:
     with scene.attack(), scene.peer() as peer:
-        peer.send(headers(1, fields_of()) + raw(DATA, 1, 1, message())[:12])
-        assert not peer.wait(lambda: peer.is_over or peer.resets, 2 * TIMEOUT_S)
-        peer.send(raw(DATA, 1, 1, message())[12:])
+        frame = raw(DATA, 1, 1, message())
+        peer.send(headers(1, fields_of()) + frame[:9])
+        for at in range(9, len(frame)):
+            peer.wait(lambda: peer.is_over or peer.resets, TIMEOUT_S / 2)
+            peer.send(frame[at : at + 1])
         assert peer.outcome(1) == "200/0"
 
 
