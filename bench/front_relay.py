@@ -1,9 +1,10 @@
 """What the front adds to a call that it must hand to the core, against the same call put to the core's own socket.
 
 Two calls that the front does not answer itself: `Health/Check`, and a hot `Call` whose argument is spelled in full-width
-digits, which is not the canonical form; the core answers it from the cache. One at a time the median time counts, many at once
-what an answer takes of the core that front and core share. A round counts only if the broker's counters rose by exactly the
-requests. What must not go in here: calls that the front answers (front.py).
+digits, which is not the canonical form; the core answers it from the cache. One at a time the median time counts; many at once
+the CPU time that the core process spends on an answer, which bounds its throughput (a front has a processor of its own; here
+they share one). A round counts only if the broker's counters rose by exactly the requests. What must not go in here: calls that
+the front answers (front.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from grpc_health.v1 import health_pb2
 
-from bench import front_load, front_world, hamlet, hot_call
+from bench import front_load, front_world, hamlet, hot_call, machine, servers
 from bench.benchmark import Benchmark, Case, Contender, Reading, Skipped, Wrong
 from bench.front_load import Way
 from bench.front_world import World
@@ -67,10 +68,13 @@ class Pair:
     def _round(self, name: str, way: Way) -> tuple[float, float]:
         headers = {"authorization": f"Bearer {self._world.tokens()}"}
         check = _counted(self._world.broker, self._call)
-        timed = front_load.run(way, self._call.method, self._call.body, headers, self._shape, self._requests[name])
-        check(self._requests[name])
+        core, requests = servers.workers(self._world.broker.supervisor)[0], self._requests[name]
+        before_s = machine.cpu_s(core)
+        timed = front_load.run(way, self._call.method, self._call.body, headers, self._shape, requests)
+        spent_s = machine.cpu_s(core) - before_s
+        check(requests)
         self._requests[name] = max(int(timed.rate * ROUND_S), WARM_UP_REQUESTS)
-        return timed.median_us if self._shape == ONE else 1e6 / timed.rate, timed.rate
+        return timed.median_us if self._shape == ONE else spent_s / requests * 1e6, timed.rate
 
     @property
     def case(self) -> Case:

@@ -97,6 +97,7 @@ class Front(Section, frozen=True):
     max_age_ms: Positive = 1_800_000  # give or take a tenth
     stalled_stream_timeout_ms: Positive = 30_000  # its consumer does not take what is there, or does not finish a message
     stalled_timeout_ms: Positive = 60_000  # the socket takes nothing
+    core_away_ms: Positive = 60_000  # for so long hits go on without a core; then nobody would know of a revocation
     connections: Positive = 10_000  # of one front
     connections_of_identity: Positive = 1000  # of one client certificate, with one front
 

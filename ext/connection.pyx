@@ -66,8 +66,11 @@ cdef class Connection(Guarded):
         self.transport = transport
         self.began_ns = self.now = now_ns()
         self.age_ns = <int64_t>(self.front.rules.age_ns * random.uniform(0.9, 1.1))  # noqa: S311 - so that not all end at once
-        self._look_at_certificate(transport.get_extra_info("ssl_object"))
+        tls = transport.get_extra_info("ssl_object")
+        self._look_at_certificate(tls)
         cdef Reason refused = self.front.admit(self, self.identity)
+        if tls is not None and tls.selected_alpn_protocol() != "h2":
+            refused = NOT_HTTP2
         if refused != FINE or self._begin() != 0:
             self.over = True
             if refused != FINE:
@@ -75,6 +78,8 @@ cdef class Connection(Guarded):
             transport.abort()
             return
         transport.set_write_buffer_limits(<size_t>self.front.rules.outbound_bytes)
+        if self.front.draining:
+            self.drain()
         self.touch()
         settle(self.dirty)
 

@@ -92,6 +92,7 @@ cdef class Front:
     def drain(self):
         """See `front.pyi`."""
         cdef Session session
+        self.draining = True
         for session in list(self._open):
             session.drain()
         settle(self.dirty)

@@ -21,7 +21,7 @@ from broker._native.plans cimport Plan, Plans, question_of
 from broker._native.policy cimport Image
 from broker._native.remembered cimport Proof, Remembered, keep, recall
 from broker._native.session cimport Call, now_ns, room_for
-from broker._native.shared cimport COUNTERS, DRAINING, Board, Tally, TRUST, CORE, word_of
+from broker._native.shared cimport ALIVE, CORE, COUNTERS, DRAINING, TRUST, Board, Tally, word_of
 from broker._native.wire cimport MOST_ARGUMENTS, NO_MAX_AGE, TAIL_BYTES, CallView, parse_call, write_tail
 from caller cimport MOST_SAID_BYTES, Caller, digest_shown, is_last_shown, merge_operator, read_caller
 from decision cimport ALLOWED, DAY_MS, SAYS_DEVICE, SAYS_OPERATOR, Asked, Moment, decide, local_ms
@@ -69,13 +69,15 @@ cdef class HotCall(Handler):
     cdef uint64_t trust
     cdef uint64_t counters_made
     cdef uint64_t core
+    cdef int64_t core_away_ms
     cdef Py_ssize_t max_argument_bytes
     cdef Py_ssize_t max_arguments
     cdef Py_ssize_t max_token_bytes
     cdef Clock clock
     cdef readonly bint failed  # a read of the cache was refused: it is to be opened anew
 
-    def __init__(self, Board board not None, Tally tally not None, Remembered remembered not None, limits):
+    def __init__(self, Board board not None, Tally tally not None, Remembered remembered not None, limits, int64_t core_away_ms):
+        self.core_away_ms = core_away_ms
         self.board, self.tally, self.remembered = board, tally, remembered
         self.max_argument_bytes, self.max_arguments = limits.max_argument_bytes, limits.max_arguments
         self.max_token_bytes = limits.max_token_bytes
@@ -107,7 +109,8 @@ cdef class HotCall(Handler):
         if word_of(words, TRUST) != self.trust:
             self.trust = word_of(words, TRUST)
             memset(self.remembered._sets, 0, (self.remembered._mask + 1) * sizeof(self.remembered._sets[0]))
-        self._look_at_clock()
+        if not self._look_at_clock():
+            return False
         try:
             self.transaction = self.environment.begin(buffers=True)
         except Exception:
@@ -115,18 +118,23 @@ cdef class HotCall(Handler):
             return False
         return True
 
-    cdef void _look_at_clock(self) noexcept:
-        """As `policy/clock.py`: what begins is judged by the earliest time it can be, what ends by the latest."""
+    cdef bint _look_at_clock(self) noexcept:
+        """As `policy/clock.py`: what begins is judged by the earliest time it can be, what ends by the latest.
+
+        False: the core has not been seen for so long that something may have been taken away without its knowing.
+        """
         cdef timespec wall, boot
-        cdef int64_t anchored_ms
+        cdef int64_t anchored_ms, boot_ms
         clock_gettime(CLOCK_REALTIME, &wall)
         clock_gettime(CLOCK_BOOTTIME, &boot)
         self.clock.wall_ms = <int64_t>wall.tv_sec * 1000 + wall.tv_nsec // 1_000_000
-        anchored_ms = self.anchor_ms + <int64_t>boot.tv_sec * 1000 + boot.tv_nsec // 1_000_000
+        boot_ms = <int64_t>boot.tv_sec * 1000 + boot.tv_nsec // 1_000_000
+        anchored_ms = self.anchor_ms + boot_ms
         self.clock.moment.earliest_ms = min(self.clock.wall_ms, anchored_ms)
         self.clock.moment.latest_ms = max(self.clock.wall_ms, anchored_ms)
         self.clock.mono_ns = now_ns()
         self.clock.day = local_ms(&self.image.policy, self.clock.moment.latest_ms) // DAY_MS
+        return boot_ms - <int64_t>word_of(self.board.words, ALIVE) <= self.core_away_ms
 
     cdef void end(self, uint64_t answered) noexcept:
         try:

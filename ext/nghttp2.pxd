@@ -76,7 +76,6 @@ cdef extern from "<nghttp2/nghttp2.h>" nogil:
     int nghttp2_option_new(nghttp2_option **)
     void nghttp2_option_del(nghttp2_option *)
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
-    void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
     void nghttp2_option_set_no_rfc9113_leading_and_trailing_ws_validation(nghttp2_option *, int)
     void nghttp2_option_set_peer_max_concurrent_streams(nghttp2_option *, uint32_t)
 

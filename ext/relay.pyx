@@ -7,7 +7,8 @@ certificate of a consumer by a field of our own, which no consumer can send. Wha
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.string cimport memcmp
 
 from broker._native.cachekey cimport Slice
 from broker._native.front cimport Front
@@ -26,8 +27,6 @@ if nghttp2_option_new(&OPTIONS) != 0:
     raise MemoryError()
 nghttp2_option_set_no_auto_window_update(OPTIONS, 1)
 nghttp2_option_set_peer_max_concurrent_streams(OPTIONS, MOST_WINDOW)
-# No table: it would be one for all consumers, and gRPC keeps with an entry what was once wrong with it.
-nghttp2_option_set_max_deflate_dynamic_table_size(OPTIONS, 0)
 
 
 cdef class Upstream(Session):
@@ -114,6 +113,10 @@ cdef class Upstream(Session):
         cdef nghttp2_nv fields[MOST_FIELDS + 1]
         cdef nghttp2_data_provider provider
         cdef size_t count = fields_to_pass(fields, call)
+        cdef size_t i
+        for i in range(count):
+            if not may_be_kept(&fields[i]):
+                fields[i].flags = NGHTTP2_NV_FLAG_NO_INDEX
         if call.certificate != NULL:
             fill_nv(&fields[count], b"broker-relay-certificate-bin", 28, call.certificate, call.certificate_size)
             count += 1
@@ -203,6 +206,28 @@ cdef class Upstream(Session):
         """A core that says that it is going is asked nothing any more; the next one is looked for."""
         if frame.hd.type == NGHTTP2_GOAWAY:
             self._lose()
+
+
+cdef inline bint is_nv(const nghttp2_nv *field, const char *name, size_t name_size, const char *value, size_t size) noexcept:
+    """Whether a field has a name, and a value where one is given."""
+    if field.namelen != name_size or memcmp(field.name, name, name_size) != 0:
+        return False
+    return value == NULL or (field.valuelen == size and memcmp(field.value, value, size) == 0)
+
+
+cdef bint may_be_kept(const nghttp2_nv *field) noexcept:
+    """Whether a field may enter the table of header fields, which is one for all consumers.
+
+    gRPC keeps with an entry what was wrong with it, even where another value is sent under its name. So only what cannot be
+    wrong goes in: values that gRPC does not read, and everyday ones that it does.
+    """
+    if is_nv(field, b":path", 5, NULL, 0) or is_nv(field, b":authority", 10, NULL, 0):
+        return True
+    if is_nv(field, b"authorization", 13, NULL, 0) or is_nv(field, b"user-agent", 10, NULL, 0):
+        return True
+    if is_nv(field, b"te", 2, b"trailers", 8) or is_nv(field, b"content-type", 12, b"application/grpc", 16):
+        return True
+    return is_nv(field, b"grpc-accept-encoding", 20, b"identity, deflate, gzip", 23)
 
 
 cdef ssize_t read_request(

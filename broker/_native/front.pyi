@@ -43,7 +43,7 @@ class Front:
         """End what has taken too long. To be called some times a second."""
 
     def drain(self) -> None:
-        """Tell every connection that there will be an end; each ends with its last call. New ones are still let in."""
+        """Tell every connection that there will be an end; each ends with its last call, and so do new ones."""
 
     def counters(self) -> dict[str, Any]:
         """Return counts: open and accepted connections, answered, relayed and unavailable calls, closed by reason."""

@@ -18,7 +18,9 @@ class HotCall(Handler):
 
     failed: bool  # reading the cache has failed since `use_cache`: it is to be opened anew
 
-    def __init__(self, board: Board, tally: Tally, remembered: Remembered, limits: Limits) -> None: ...
+    def __init__(self, board: Board, tally: Tally, remembered: Remembered, limits: Limits, core_away_ms: int) -> None:
+        """Decline once the board's word `alive` is older than `core_away_ms`: revocations come by the core."""
+
     def use_policy(self, plans: Plans | None) -> None:
         """Decide by this image from now on; None: decline everything."""
 

@@ -11,11 +11,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import structlog
+
+from broker._native.shared import Tally
 from broker.exchange import Exchange
 from broker.serve.board import CONNECTED, FOLLOWS, SERVES, TALLIES, is_alive, open_board, open_tally, snapshot_word
 
+log = structlog.get_logger("core")
+
 _PATIENCE_S = 1.0  # a front that takes longer answers nothing by then (follow.py)
 _LOOK_EVERY_S = 0.002
+_ALIVE_EVERY_S = 0.25
 
 
 class Announcer:
@@ -48,9 +54,18 @@ class Announcer:
         self._board["counters"] = exchange.limits.made
         self._board["snapshot"] = snapshot_word(exchange.snapshot.digest)
 
+    async def keep_alive(self) -> None:
+        """Say again and again that this core is at work, until cancelled."""
+        while True:
+            self._board["alive"] = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+            await asyncio.sleep(_ALIVE_EVERY_S)
+
     async def followed(self) -> None:
         """Wait until every front decides by the snapshot in force, or by none."""
+        if self._begins is not None:
+            await asyncio.shield(self._begins)
         if not await self._until(self._lags):
+            log.warning("a front has not followed in time; it answers nothing before it does")
             self._board["core"] = time.time_ns()  # one that stands still must look at everything anew before it answers
 
     async def _until(self, is_not: Callable[[Path], bool]) -> bool:
@@ -72,10 +87,15 @@ class Announcer:
         return follows not in (0, self._board["snapshot"]) and is_alive(pid)
 
     def serving(self) -> int:
-        """Return how many fronts take connections."""
+        """Return how many fronts take connections and have one to a core."""
         tallies = [open_tally(file) for file in self._tallies.glob("*.tally")]
-        return sum(tally.name(1) == SERVES and is_alive(tally.counts(1)[0]) for tally in tallies)
+        return sum(_serves(tally) for tally in tallies)
 
     def drain(self) -> None:
         """No new call is let in: fronts pass all of them on, to be refused."""
         self._board["draining"] = 1
+
+
+def _serves(tally: Tally) -> bool:
+    serves = tally.name(1) == SERVES and is_alive(tally.counts(1)[0])
+    return serves and tally.name(2) == CONNECTED and tally.counts(2)[0] == 1

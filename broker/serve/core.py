@@ -102,7 +102,7 @@ class Core:
 
     def _ready(self) -> bool:
         """Whether consumers' calls get here."""
-        return self._serving and self._announcer.serving() >= self._settings.grpc.fronts
+        return self._serving and self._announcer.serving() >= min(1, self._settings.grpc.fronts)
 
     def _on_orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
@@ -152,6 +152,7 @@ class Core:
 
     def _chores(self, watch: SnapshotWatch) -> Iterator[Coroutine[Any, Any, None]]:
         yield watch.run()
+        yield self._announcer.keep_alive()
         yield self._keep_cache()
         yield self._probes.run()
         yield expire_grants(self._exchange, self._control.database)

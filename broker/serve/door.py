@@ -7,12 +7,18 @@ what is spoken on a connection.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from broker.config import Config
+from broker.errors import StartupError
 from broker.serve.front_tls import FrontTls
+
+log = structlog.get_logger("front")
 
 _BACKLOG = 1024
 
@@ -40,24 +46,34 @@ class Door:
         self._servers: list[asyncio.Server] = []
 
     async def open(self) -> None:
-        """Take connections."""
-        old, self._servers = self._servers, []
-        for descriptors, ask_clients in ((self._sockets, True), (self._token_sockets, False)):
-            context = self._tls.context(ask_clients=ask_clients) if self._tls else None
-            self._servers += [await self._serve(descriptor, context) for descriptor in descriptors]
+        """Take connections, from now on under the TLS that is in force.
+
+        Raises:
+            ConfigurationError: OpenSSL does not take what is in the files.
+        """
+        contexts = [self._tls.context(ask_clients=ask_clients) if self._tls else None for ask_clients in (True, False)]
+        places = zip((self._sockets, self._token_sockets), contexts, strict=True)
+        old = self._servers
+        self._servers = [await self._serve(one, context) for descriptors, context in places for one in descriptors]
         for server in old:
             server.close()
 
     async def run(self) -> None:
-        """Follow changes of the certificates until cancelled."""
+        """Follow changes of the certificates until cancelled. Whatever is wrong with them, the next change is looked at."""
         while self._tls is not None:
             await self._tls.changed()
-            await self.open()
+            try:
+                await self.open()
+            except (StartupError, OSError) as error:
+                why = str(error) if isinstance(error, StartupError) else type(error).__name__
+                log.error("the new certificates cannot be taken; the last ones stay in force", reason=why)
 
     def close(self) -> None:
-        """Take no more connections; those that there are stay."""
+        """Take no more connections; those that there are stay. Whoever comes now is refused, not kept waiting."""
         for server in self._servers:
             server.close()
+        for descriptor in (*self._sockets, *self._token_sockets):
+            os.close(descriptor)
 
     async def _serve(self, descriptor: int, context: ssl.SSLContext | None) -> asyncio.Server:
         listening = socket.socket(fileno=socket.dup(descriptor))

@@ -34,6 +34,7 @@ log = structlog.get_logger("front")
 _LOOK_EVERY_S = 0.02
 _CLOCK_EVERY_S = 1.0
 _PATIENCE_S = 0.5
+_OPEN_AGAIN_S = 0.2
 
 
 class Follower:
@@ -47,6 +48,8 @@ class Follower:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="follow")
         self._snapshot = self._counters = self._core = 0  # words of the board by which there is something
         self._seen_at = 0.0  # when a snapshot was first missed
+        self._opening: asyncio.Future[tuple[Image, Plans]] | None = None
+        self._open_at = 0.0
         self._cache: CacheReader | None = None
         self._documents = b""
         self._interfaces: list[tuple[bytes, int, int, list[tuple[bytes, int, bool, int]]]] = []
@@ -103,23 +106,36 @@ class Follower:
             self._core = core
 
     async def _look_at_snapshot(self) -> None:
-        wanted = self._board["snapshot"]
+        """Open the snapshot beside the loop; what takes too long, or fails, must not be decided by meanwhile."""
         self._seen_at = self._seen_at or time.monotonic()
-        try:
-            opened = await asyncio.get_running_loop().run_in_executor(self._thread, self._open)
-        except SnapshotRefused as error:
-            opened, why = None, str(error)
-        except Exception as error:  # whatever it is: what cannot be followed must not be decided by for long
-            opened, why = None, type(error).__name__
-        if opened is not None and snapshot_word(opened[0].digest) == self._board["snapshot"]:
-            self._hot.use_policy(opened[1])
-            self._decide_by(wanted)
-            self._seen_at = 0.0
-            log.info("snapshot in force", version=opened[0].version)
-        elif time.monotonic() - self._seen_at > _PATIENCE_S and self._snapshot:
+        if self._opening is None and time.monotonic() >= self._open_at:
+            self._opening = asyncio.get_running_loop().run_in_executor(self._thread, self._open)
+        if self._opening is not None:
+            await asyncio.wait((self._opening,), timeout=_LOOK_EVERY_S)
+        if self._opening is not None and self._opening.done():
+            opening, self._opening = self._opening, None
+            self._take(opening)
+        if self._seen_at and time.monotonic() - self._seen_at > _PATIENCE_S and self._snapshot:
             self._hot.use_policy(None)
             self._decide_by(0)
-            log.error("the snapshot cannot be followed; the core answers everything", why="another" if opened else why)
+            log.error("the snapshot cannot be followed in time; the core answers everything until it can")
+
+    def _take(self, opening: asyncio.Future[tuple[Image, Plans]]) -> None:
+        """Decide by what was opened, if it is what the core decides by."""
+        try:
+            image, plans = opening.result()
+        except Exception as error:  # whatever it is: the next attempt may do better
+            self._open_at = time.monotonic() + _OPEN_AGAIN_S
+            log.error(
+                "the snapshot cannot be opened", why=str(error) if isinstance(error, SnapshotRefused) else type(error).__name__
+            )
+            return
+        word = snapshot_word(image.digest)
+        if word == self._board["snapshot"]:
+            self._hot.use_policy(plans)
+            self._decide_by(word)
+            self._seen_at = 0.0
+            log.info("snapshot in force", version=image.version)
 
     def _decide_by(self, snapshot: int) -> None:
         self._snapshot = snapshot

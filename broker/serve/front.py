@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import resource
 import signal
 import sys
 import time
@@ -47,6 +48,7 @@ METHOD = "/broker.v1.ExchangeService/Call"
 _EXPECTED = ("idle", "age")  # of any honest consumer
 _TICK_S = 0.05
 _CONNECT_EVERY_S = 0.02
+_CONNECT_S = 2.0  # that a front waits for a core before it takes connections
 _TICKS_A_COUNT = 4  # ticks from one writing down of the counts to the next
 
 
@@ -63,24 +65,27 @@ class FrontProcess:
         self._counts.put(CONNECTED, 0)
         self._counts.put(b"front/restarts", restarts)
         remembered = Remembered(settings.identity.remembered_tokens)
-        self._hot = HotCall(self._board, self._counts.tally, remembered, settings.limits)
+        self._hot = HotCall(self._board, self._counts.tally, remembered, settings.limits, settings.front.core_away_ms)
         self._front = Front(_rules(settings), METHOD, self._hot, core_unavailable(), self._on_closed)
         self._follower = Follower(settings, self._board, self._hot, self._counts)
         self._core_socket = str(settings.path(CORE_SOCKET))
         self._stop = asyncio.Event()
         self._core_lost = asyncio.Event()
-        self._connecting = asyncio.Event()
+        self._connected = asyncio.Event()
 
     async def run(self, sockets: Sequence[int], token_sockets: Sequence[int]) -> None:
         """Serve on listening sockets until told to stop; on the second ones nobody is asked for a certificate."""
         loop = asyncio.get_running_loop()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection takes a descriptor
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         if READY_FD in os.environ:  # started by a supervisor, whose end closes our standard input
             loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
         await self._follower.start()
         chores = [asyncio.create_task(chore) for chore in (self._keep_core(), self._tick(), self._follower.run())]
-        await self._connecting.wait()
+        with contextlib.suppress(TimeoutError):  # without a core there are hits at least
+            await asyncio.wait_for(self._connected.wait(), _CONNECT_S)
         door = Door(self._settings, lambda: Connection(self._front), sockets, token_sockets)
         await door.open()
         chores.append(asyncio.create_task(door.run()))
@@ -127,10 +132,9 @@ class FrontProcess:
             try:
                 await loop.create_unix_connection(lambda: Upstream(self._front, self._core_lost.set), self._core_socket)
             except OSError:
-                self._connecting.set()
                 await asyncio.sleep(_CONNECT_EVERY_S)
                 continue
-            self._connecting.set()
+            self._connected.set()
             self._counts.put(CONNECTED, 1)
             log.info("connected to the core")
             await self._core_lost.wait()

@@ -31,6 +31,9 @@ class FrontCounts(Collector):
         self._tallies: dict[Path, NamedCounts] = {}
         self._fronts: dict[bytes, int] = defaultdict(int)  # sums over all fronts, which do not go back when one begins anew
         self._open = self._calls = 0
+        self._counting = False
+        self.absorb()  # what was counted before this core began, the last one has told
+        self._counting = True
 
     def absorb(self) -> None:
         """Add to the metrics what has been counted since the last time."""
@@ -68,6 +71,8 @@ class FrontCounts(Collector):
     def _absorb_one(self, file: str, name: bytes, found: int, not_found: int) -> None:
         seen = self._seen.get((file, name), (0, 0))
         self._seen[file, name] = found, not_found
+        if not self._counting:
+            return
         kind, _, rest = name.decode(errors="replace").partition("/")
         if name in (SERVES, CONNECTED):
             return

@@ -10,13 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-import tempfile
-from pathlib import Path
 
 import structlog
 
 from broker.config import Config
-from broker.errors import StartupError
+from broker.errors import ConfigurationError, StartupError
 from broker.serve.tls_files import Files, Material
 
 log = structlog.get_logger("front")
@@ -38,7 +36,17 @@ class FrontTls:
         self._material = Material(self._files)
 
     def context(self, *, ask_clients: bool) -> ssl.SSLContext:
-        """Make a context of what is in force: TLS 1.2 or 1.3, ALPN h2."""
+        """Make a context of what is in force: TLS 1.2 or 1.3, ALPN h2.
+
+        Raises:
+            ConfigurationError: OpenSSL does not take it.
+        """
+        try:
+            return self._context(ask_clients=ask_clients)
+        except (ssl.SSLError, ValueError) as error:
+            raise ConfigurationError(f"grpc.tls: OpenSSL refuses the files ({error})") from None
+
+    def _context(self, *, ask_clients: bool) -> ssl.SSLContext:
         made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         made.minimum_version = ssl.TLSVersion.TLSv1_2
         made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_SINGLE_ECDH_USE
@@ -48,6 +56,7 @@ class FrontTls:
         _load_chain(made, self._material)
         if ask_clients and self._material.authorities:
             made.verify_mode = ssl.CERT_REQUIRED
+            made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an authority may be trusted without the one above it
             made.load_verify_locations(cadata=self._material.authorities.decode())
         return made
 
@@ -68,10 +77,12 @@ class FrontTls:
 
 
 def _load_chain(context: ssl.SSLContext, material: Material) -> None:
-    """Give a context certificate and key as they were checked: OpenSSL reads files only, and those may have changed since."""
-    with tempfile.TemporaryDirectory(prefix="broker-") as directory:
-        written = Path(directory) / "both.pem"
-        descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(material.key + b"\n" + material.chain)
-        context.load_cert_chain(written)
+    """Give a context certificate and key as they were checked: OpenSSL reads files only, and those may have changed since.
+
+    The file is in memory and has no name, so that the key is not written anywhere.
+    """
+    descriptor = os.memfd_create("tls")
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(material.key + b"\n" + material.chain)
+        out.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")

@@ -68,6 +68,11 @@ class Fronts:
         shutil.rmtree(config.path("{data_dir}") / TALLIES, ignore_errors=True)  # what the last broker's fronts counted
 
     @property
+    def wanted(self) -> bool:
+        """Whether there are to be any."""
+        return bool(self._slots)
+
+    @property
     def running(self) -> bool:
         """Whether there is a front that has not ended."""
         return bool(self._leaving) or any(slot.front or slot.successor for slot in self._slots)
@@ -83,8 +88,9 @@ class Fronts:
                 del self._leaving[worker]
             elif now >= kill_at:
                 worker.process.kill()
+                self._leaving[worker] = math.inf
         self._roll_next()
-        waiting = [slot.start_at for slot in self._slots if slot.front is None and not self._stopping]
+        waiting = [slot.start_at for slot in self._slots if not (slot.front or slot.successor or self._stopping)]
         return min([*waiting, *self._leaving.values()], default=math.inf)
 
     def roll(self) -> None:
@@ -95,6 +101,8 @@ class Fronts:
         """Tell every front to stop."""
         self._stopping = True
         self._rolling = []
+        for opened in itertools.chain(*self._sockets.values()):
+            opened.close()  # the fronts have theirs, until they let go of them
         for slot in self._slots:
             for worker in (slot.front, slot.successor):
                 if worker is not None:

@@ -23,7 +23,7 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import structlog
@@ -69,6 +69,8 @@ def _hold(data_dir: Path) -> Iterator[int]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise AlreadyRunning(f"data_dir: another broker is running on {data_dir}") from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, b"%d\n" % os.getpid())
     try:
         yield descriptor
     finally:
@@ -83,8 +85,8 @@ class _Supervisor:
         self._command = [sys.executable, "-m", "broker.serve.core", *arguments]
         self._generation = config.path("{data_dir}") / "cache" / "generation"
         self._selector = selectors.DefaultSelector()
-        self._wakeup = _signal_pipe(self._selector)
         self._fronts = Fronts(config, arguments, self._selector, (lock,))
+        self._wakeup = _signal_pipe(self._selector, (signal.SIGHUP,) if self._fronts.wanted else ())
         self._cores = Backoff(config.supervisor)
         self._spares = Backoff(config.supervisor)
         self._restarts = 0
@@ -251,12 +253,12 @@ class _Supervisor:
             look_again_at = self._fronts.tend()
 
 
-def _signal_pipe(selector: selectors.BaseSelector) -> int:
+def _signal_pipe(selector: selectors.BaseSelector, more: Sequence[signal.Signals]) -> int:
     """Make signals readable from a pipe; returns its read end."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, *more):
         signal.signal(number, lambda *_: None)
     selector.register(read_end, selectors.EVENT_READ, None)
     return read_end

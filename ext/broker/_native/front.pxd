@@ -66,6 +66,7 @@ cdef class Front:
     cdef bytes path
     cdef bytes unavailable         # grpc-status-details-bin of a call that the core was not there for, base64
     cdef object on_closed
+    cdef bint draining
     cdef Reason admit(self, Session session, bytes identity)
     cdef void leave(self, Session session, bytes identity)
     cdef bint is_handled(self, const Call *call) noexcept

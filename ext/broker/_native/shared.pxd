@@ -15,6 +15,7 @@ cdef enum Word:                # of a board
     DRAINING                   # 1: no new call is let in
     COUNTERS                   # changes whenever the counters are in another file
     CORE                       # changes whenever a core starts: the cache may be another one
+    ALIVE                      # ms since boot when the core was last seen to be at work
     WORDS
 
 
