@@ -346,3 +346,22 @@ async def test_a_front_without_a_core_at_its_start_answers_nothing_wrong(hot: Ru
     finally:
         os.kill(core, signal.SIGCONT)
     await asyncio.to_thread(hot.wait_ready)
+
+
+async def test_without_a_core_hits_go_on_for_a_while_and_not_forever(tmp_path: Path, register: Register) -> None:
+    register.add(WHO, "张三")
+    broker = RunningBroker(tmp_path, BROKER__FRONT__CORE_AWAY_MS="1500", BROKER__GRPC__GRACE_MS="100")
+    broker.start()
+    try:
+        await put(broker, register)
+        async with broker.client() as client:
+            await eventually(lambda: answers_all(broker, client))
+            os.kill(broker.core_pid(), signal.SIGSTOP)
+            assert (await ask(client)).provenance.source == "CACHE"
+            await asyncio.sleep(2)
+            with pytest.raises(CallFailed):  # passed on to a core that does not answer
+                await ask(client, timeout_s=0.5)
+            os.kill(broker.core_pid(), signal.SIGCONT)
+            await eventually(lambda: answers_all(broker, client))
+    finally:
+        broker.kill()

@@ -6,6 +6,8 @@ What TLS is in general is in test_tls.py and test_mtls.py, which run with one fr
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import datetime as dt
 import ssl
 import time
 from collections.abc import Iterator
@@ -13,17 +15,22 @@ from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from broker.client import AsyncClient, TokenRefused, tls
 from broker.v1.exchange_pb2 import CallRequest
 from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
 from tests.support.calling import WHO, ask, put
 from tests.support.catalogue import INTERFACE, PURPOSE, grant
-from tests.support.certificates import LOOPBACK, SERVERS, replace
+from tests.support.certificates import LOOPBACK, SERVERS, Authority, replace
 from tests.support.provider import Register
 from tests.support.running import eventually, wait_until
 from tests.test_fronts import Load, natively
-from tests.test_mtls import Site
+from tests.test_mtls import HALL, Site
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +106,43 @@ async def test_nobody_can_say_of_himself_whose_certificate_was_verified(secure: 
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await stub.Call(asked, metadata=forged, timeout=5)
             assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_an_authority_is_trusted_without_the_one_above_it(secure: Site) -> None:
+    between = Authority(secure.ca.directory / "between", "between", secure.ca)
+    newcomer = between.issue("newcomer", HALL)
+    replace(secure.lists, secure.ca.revoke() + between.revoke())
+    replace(secure.bundle, between.own.pem)
+    try:
+        await eventually(lambda: secure.answers(newcomer))
+    finally:
+        replace(secure.bundle, secure.ca.own.pem)
+        replace(secure.lists, secure.ca.revoke())
+    await eventually(lambda: secure.answers(secure.hall))
+
+
+async def test_what_openssl_refuses_is_not_taken_and_the_next_set_is(secure: Site) -> None:
+    weak = rsa.generate_private_key(
+        65537, 1024
+    )  # refused by OpenSSL's security level, not by who checks whether key and chain fit
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, weak.public_key(), 1, now, now + dt.timedelta(days=1))
+    replace(secure.server.key_file, weak.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    replace(secure.server.file, builder.sign(weak, SHA256()).public_bytes(Encoding.PEM))
+    refused = "the new certificates cannot be taken"
+    await asyncio.to_thread(wait_until, lambda: refused in secure.broker.log_file.read_text())
+    assert await secure.answers(secure.hall), "the last ones stay in force"
+    good = secure.ca.issue("server-good", usage=(SERVERS,), addresses=LOOPBACK)
+    replace(secure.server.key_file, good.key_pem)
+    replace(secure.server.file, good.pem)
+    await asyncio.to_thread(wait_until, lambda: _all_show(secure, good.pem))
+
+
+async def test_who_does_not_speak_h2_gets_no_frames(secure: Site) -> None:
+    context = ssl.create_default_context(cafile=str(secure.ca.own.file))
+    host, port = secure.token_target.split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
