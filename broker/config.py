@@ -95,6 +95,7 @@ class Front(Section, frozen=True):
     handshake_timeout_ms: Positive = 5000  # of TLS
     idle_timeout_ms: Positive = 300_000
     max_age_ms: Positive = 1_800_000  # give or take a tenth
+    drain_timeout_ms: Positive = 300_000  # for the calls of a connection that is to end
     stalled_stream_timeout_ms: Positive = 30_000  # its consumer does not take what is there, or does not finish a message
     stalled_timeout_ms: Positive = 60_000  # the socket takes nothing
     core_away_ms: Positive = 60_000  # for so long hits go on without a core; then nobody would know of a revocation

@@ -33,8 +33,12 @@ cdef struct Caller:            # what the metadata says
 
 
 cdef inline bint once(Slice *into, const Slice *value, Py_ssize_t most) noexcept:
+    cdef Py_ssize_t i
     if into.data != NULL or value.size > most:
         return False
+    for i in range(value.size):
+        if value.data[i] & 0x80:       # the core reads such values as Latin-1
+            return False
     into[0] = value[0]
     return True
 

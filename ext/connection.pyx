@@ -99,6 +99,7 @@ cdef class Connection(Guarded):
         """Whatever was on its way for it is of no use any more."""
         self.over = True
         self.front.leave(self, self.identity)
+        self._drop_ready()
         self.drop_calls()
         self.transport = None
         settle(self.dirty)
@@ -114,14 +115,13 @@ cdef class Connection(Guarded):
 
     cdef int _begin(self) noexcept:
         """Make the session and say our settings."""
-        cdef nghttp2_settings_entry settings[4]
+        cdef nghttp2_settings_entry settings[3]
         cdef const Rules *rules = &self.front.rules
         if nghttp2_session_server_new2(&self.session, CALLBACKS, <void *>self, OPTIONS) != 0:
             return -1
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, rules.streams
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, rules.stream_window
         settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, rules.header_bytes
-        settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_ENABLE_PUSH, 0
         if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 3) != 0:
             return -1
         return nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, <int32_t>rules.connection_window)
@@ -136,6 +136,7 @@ cdef class Connection(Guarded):
             return
         read = nghttp2_session_mem_recv(self.session, data, size)
         if read < 0:
+            self._drop_ready()
             self.close_for(NOT_HTTP2 if read == NGHTTP2_ERR_BAD_CLIENT_MAGIC else PROTOCOL, NGHTTP2_PROTOCOL_ERROR)
             return
         self._answer_ready()
@@ -156,27 +157,30 @@ cdef class Connection(Guarded):
 
     cdef void field(self, Call *call, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
         cdef const Rules *rules = &self.front.rules
-        if call.core != NULL or call.held or call.dropped:
-            return                     # trailers: what they hold must not be taken for what the request began with
-        if not add_field(call, name, value, rules.header_fields, rules.header_bytes):
+        if not call.begun and not add_field(call, name, value, rules.header_fields, rules.header_bytes):
             call.too_large = True
 
     cdef void block(self, Call *call, bint ends) noexcept:
         """The header block is there: a handler's method is collected, anything else goes to the core at once."""
+        if not call.begun:
+            call.begun = True
+            self._begin_call(call)
+        if ends:
+            self.ended(call)
+
+    cdef void _begin_call(self, Call *call) noexcept:
         if call.too_large:
             self.large_in_a_row += 1
             if self.large_in_a_row >= TOO_LARGE_IN_A_ROW:
                 self.verdict = LARGE_HEADERS
             self._refuse(call, b"8", b"received metadata is too large", None)
-        elif call.core == NULL and not call.dropped and not call.held:   # else they are trailers, of which gRPC knows none
-            self.large_in_a_row = 0
-            call.held = self.front.is_handled(call)
-            if not call.held and not has_plain_path(call):
-                self._refuse(call, b"12", b"unknown method", None)
-            elif not call.held:
-                self._relay(call)
-        if ends:
-            self.ended(call)
+            return
+        self.large_in_a_row = 0
+        call.held = self.front.is_handled(call)
+        if not call.held and not has_plain_path(call):
+            self._refuse(call, b"12", b"unknown method", None)
+        elif not call.held:
+            self._relay(call)
 
     cdef void _relay(self, Call *call) noexcept:
         """Hand a call to the core, with what has come of it."""
@@ -242,6 +246,14 @@ cdef class Connection(Guarded):
             handler.end(answered)
         self.front.counts.answered += answered
 
+    cdef void _drop_ready(self) noexcept:
+        cdef Call *call
+        while self.ready != NULL:
+            call = self.ready
+            self.ready, call.next_ready, call.ready = call.next_ready, NULL, False
+            if call.consumer == NULL:
+                free_call(call)
+
     cdef bint _answer(self, Handler handler, Call *call) noexcept:
         cdef Slice message
         if self.waiting > self.front.rules.outbound_bytes:
@@ -257,6 +269,7 @@ cdef class Connection(Guarded):
         self.waiting += call.response.end - call.response.start
         call.moved_ns = self.now
         drop_fields(call)
+        self.taken(call, call.request.end - call.request.start)
         empty(&call.request)
         return self._respond(call, ANSWER_HEADERS, 3, False)
 
@@ -303,13 +316,14 @@ cdef class Connection(Guarded):
 
     cdef void taken(self, Call *call, size_t size) noexcept:
         """So much of the request is on its way: the consumer may send as much again."""
-        if size and nghttp2_session_consume_stream(self.session, call.consumer_stream, size) != 0:
+        if size and nghttp2_session_consume(self.session, call.consumer_stream, size) != 0:
             self.verdict = PROTOCOL
         self.touch()
 
     cdef void broken(self, Call *call, uint32_t code) noexcept:
         """The core has no more to say, though it has not said all."""
-        call.dropped = True
+        call.dropped, call.held = True, False
+        self.taken(call, call.request.end - call.request.start)
         empty(&call.request)
         if code in (NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM):
             self.front.counts.unavailable += 1
@@ -318,9 +332,15 @@ cdef class Connection(Guarded):
             else:
                 self._refuse(call, b"14", b"the core is not there; try again", self.front.unavailable)
             return
+        call.was_reset = True
         if nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.consumer_stream, code) != 0:
             self.verdict = PROTOCOL
         self.touch()
+
+    cdef void pass_on(self, Call *call) noexcept:
+        """It is not collected any more. The core answers a message that is whole, whether the request has ended or not."""
+        if call.held and not call.ready:
+            self._relay(call)
 
     cdef void _end_unavailable(self, Call *call) noexcept:
         """End a response that has begun, behind what has come of it."""
@@ -355,7 +375,7 @@ cdef ssize_t read_response(
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
     size = take(&call.response, into, most)
     if size:
-        call.moved_ns = (<Connection>owner).now
+        call.moved_ns = now_ns()
         if call.answered:
             (<Connection>owner).waiting -= size
         if call.core != NULL:

@@ -109,8 +109,8 @@ cdef inline Reason judge_frame(Meter *meter, const Limits *limits, int64_t now_n
     cdef uint8_t kind = meter.head[3], flags = meter.head[4]
     if not spend_token(meter, limits, FRAMES, now_ns):
         return <Reason><int>FRAMES
-    if kind == 0:                                     # DATA without a byte, and without END_STREAM
-        return spend(meter, limits, EMPTY_FRAMES, now_ns) if length == 0 and not flags & 1 else FINE
+    if kind == 0:                                     # DATA without a byte, or maybe with padding only, and without END_STREAM
+        return spend(meter, limits, EMPTY_FRAMES, now_ns) if not flags & 1 and (length == 0 or flags & 8 and length < 3) else FINE
     if kind == 1:
         meter.continuations = 0
         meter.block_bytes = length

@@ -55,6 +55,7 @@ cdef int fill_times(Rules *into, object rules) except -1:
     into.age_ns = nanoseconds(rules, "max_age_ms")
     into.stream_stall_ns = nanoseconds(rules, "stalled_stream_timeout_ms")
     into.stall_ns = nanoseconds(rules, "stalled_timeout_ms")
+    into.drain_ns = nanoseconds(rules, "drain_timeout_ms")
     into.ping_interval_ns = nanoseconds(rules, "ping_interval_ms")
     return 0
 

@@ -26,7 +26,7 @@ cdef inline bint has_not_moved(const Call *call, int64_t since_ns) noexcept:
 
 cdef inline bint has_stopped(const Call *call, int64_t now, const Rules *rules) noexcept:
     """Whether the first message is waited for in vain. A stream on which nothing was said yet may be kept for later, as idle."""
-    if call.request_done or (call.core != NULL and call.request.end > call.request.start):
+    if call.request_done or call.dropped or (call.core != NULL and call.request.end > call.request.start):
         return False                   # or the core does not take what is there
     if call.prefix_bytes == 0:
         return now - call.heard_ns > rules.idle_ns
@@ -35,6 +35,9 @@ cdef inline bint has_stopped(const Call *call, int64_t now, const Rules *rules) 
 
 cdef class Guarded(Session):
     """See `guarded.pyi`."""
+
+    cdef void pass_on(self, Call *call) noexcept:
+        """Hand to the core what is collected for a handler."""
 
     def pause_writing(self):
         """The socket takes no more."""
@@ -52,7 +55,7 @@ cdef class Guarded(Session):
         """End the connection at once: the peer is told, and what it has asked for is dropped."""
         if self.over:
             return
-        self.over, self.over_ns = True, self.now
+        self.over, self.over_ns = True, now_ns()
         self.front.closed(reason)
         self.drop_calls()
         if nghttp2_session_terminate_session(self.session, code) != 0:
@@ -79,6 +82,9 @@ cdef class Guarded(Session):
             self.opening = NULL
         if call.answered:
             self.waiting -= call.response.end - call.response.start
+        if call.request.end > call.request.start and not self.over:   # what was not passed on no longer fills the window
+            if nghttp2_session_consume_connection(self.session, call.request.end - call.request.start) != 0:
+                self.verdict = PROTOCOL
         call.consumer = call.next = call.previous = NULL
         if call.core != NULL:
             (<Session>call.core).broken(call, code)
@@ -121,7 +127,9 @@ cdef class Guarded(Session):
             self._reset_stalled(now, rules)
 
     cdef void _tick_open(self, int64_t now, const Rules *rules) noexcept:
-        if self.notice_ns:
+        if self.notice_ns and now - self.notice_ns > rules.drain_ns:
+            self.close_for(AGE, NGHTTP2_NO_ERROR)
+        elif self.notice_ns:
             if now - self.notice_ns > NOTICE_NS:
                 self.say_goaway()
         elif self.calls == NULL and now - self.now > rules.idle_ns:
@@ -135,9 +143,11 @@ cdef class Guarded(Session):
         """Reset the streams whose consumers do not take what is there for them, or do not finish what they began to say."""
         cdef Call *call = self.calls
         while call != NULL:
-            if not call.dropped and (has_not_moved(call, now - rules.stream_stall_ns) or has_stopped(call, now, rules)):
+            if not call.was_reset and (has_not_moved(call, now - rules.stream_stall_ns) or has_stopped(call, now, rules)):
                 self.front.closed(STALLED_STREAM)
                 self.broken(call, NGHTTP2_CANCEL)
+            elif call.held and call.prefix_bytes == 5 and call.first_left == 0:
+                self.pass_on(call)
             call = call.next
 
     # --- what nghttp2 tells ----------------------------------------------------------------------------------------

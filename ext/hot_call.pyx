@@ -26,7 +26,7 @@ from broker._native.wire cimport MOST_ARGUMENTS, NO_MAX_AGE, TAIL_BYTES, CallVie
 from caller cimport MOST_SAID_BYTES, Caller, digest_shown, is_last_shown, merge_operator, read_caller
 from decision cimport ALLOWED, DAY_MS, SAYS_DEVICE, SAYS_OPERATOR, Asked, Moment, decide, local_ms
 from image cimport MASK_BYTES, NOBODY, Policy, Term, find_interface
-from nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
+from nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
 
 cdef extern from "<time.h>" nogil:
     cdef struct timespec:
@@ -330,7 +330,7 @@ cdef char *put_number(Call *call, const char *name, size_t name_size, char *at, 
     cdef int size = snprintf(at, 21, "%llu", <unsigned long long>number)
     trailer.name, trailer.namelen = <uint8_t *>name, name_size
     trailer.value, trailer.valuelen = <uint8_t *>at, <size_t>size
-    trailer.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+    trailer.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME   # the value is copied: the call may be gone before the frame
     if call.trailer_count >= 2:
         trailer.flags |= NGHTTP2_NV_FLAG_NO_INDEX
     call.trailer_count += 1

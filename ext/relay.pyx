@@ -14,13 +14,14 @@ from broker._native.cachekey cimport Slice
 from broker._native.front cimport Front
 from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session, add_field, drop_fields, empty, free_call, now_ns, put
 from broker._native.session cimport settle, take
-from fields cimport fields_to_pass, fill_nv, is_ours, is_text
+from fields cimport fields_to_pass, fill_nv, is_ours, value_of
 from nghttp2 cimport *
 
 cdef enum:
     CORE_FIELDS = 64
     CORE_FIELD_BYTES = 65_536
     MOST_WINDOW = 0x7FFFFFFF
+    LAST_STREAM = 0x3FFFFFFF
 
 cdef nghttp2_option *OPTIONS = NULL
 if nghttp2_option_new(&OPTIONS) != 0:
@@ -35,6 +36,7 @@ cdef class Upstream(Session):
     cdef Front front
     cdef Call *calls
     cdef object on_lost
+    cdef bint retired
 
     def __cinit__(self, Front front not None, on_lost):
         self.front, self.dirty, self.on_lost = front, front.dirty, on_lost
@@ -123,12 +125,27 @@ cdef class Upstream(Session):
         provider.source.ptr = NULL
         provider.read_callback = read_request
         call.core_stream = nghttp2_submit_request(self.session, NULL, fields, count, &provider, call)
+        if call.core_stream < 0 or call.core_stream > LAST_STREAM:
+            self._retire()             # the numbers of streams are used up: the next call goes over a new connection
         if call.core_stream < 0:
             return False
         drop_fields(call)
         self._link(call)
         self.touch()
         return True
+
+    cdef void _retire(self) noexcept:
+        """Take no more calls; the connection ends with the last one that it has."""
+        self.retired = True
+        try:
+            self._lose()
+        except Exception:              # telling that there is to be another connection
+            pass
+        self._close_retired()
+
+    cdef void _close_retired(self) noexcept:
+        if self.retired and self.calls == NULL and self.transport is not None:
+            self.transport.close()
 
     cdef void _link(self, Call *call) noexcept:
         call.core, call.core_next = <void *>self, self.calls
@@ -167,7 +184,7 @@ cdef class Upstream(Session):
 
     cdef void block(self, Call *call, bint ends) noexcept:
         """The header block of the response, or its trailers."""
-        if call.consumer == NULL:
+        if call.consumer == NULL or (not ends and is_interim(call)):
             drop_fields(call)
         elif not call.response_begun:
             (<Session>call.consumer).begins(call, ends)
@@ -176,6 +193,11 @@ cdef class Upstream(Session):
             (<Session>call.consumer).more(call)
 
     cdef void body(self, Call *call, const uint8_t *data, size_t size) noexcept:
+        if nghttp2_session_consume_connection(self.session, size) != 0:   # what one stream holds back must not hold back others
+            self.transport.abort()
+            return
+        if call.response.end == call.response.start:
+            call.moved_ns = now_ns()
         if call.consumer == NULL or not put(&call.response, data, size):
             self.taken(call, size)
             return
@@ -197,6 +219,7 @@ cdef class Upstream(Session):
         call.core = call.core_next = call.core_previous = NULL
         if self.opening == call:
             self.opening = NULL
+        self._close_retired()
         if call.consumer == NULL:
             free_call(call)
         elif not call.response_done:
@@ -206,6 +229,15 @@ cdef class Upstream(Session):
         """A core that says that it is going is asked nothing any more; the next one is looked for."""
         if frame.hd.type == NGHTTP2_GOAWAY:
             self._lose()
+
+
+cdef bint is_interim(const Call *call) noexcept:
+    """Whether a header block is of a response that comes before the response (RFC 9110 §15.2)."""
+    cdef Slice status
+    if call.field_count == 0:
+        return False
+    status = value_of(&call.fields[0])
+    return not call.response_begun and status.size == 3 and status.data[0] == 49
 
 
 cdef inline bint is_nv(const nghttp2_nv *field, const char *name, size_t name_size, const char *value, size_t size) noexcept:

@@ -205,8 +205,8 @@ cdef class Session:
     cdef void touch(self) noexcept:
         """Have what there is to be sent sent soon."""
         if not self.is_dirty:
-            self.is_dirty = True
             self.dirty.append(self)
+            self.is_dirty = True
 
     cdef int flush(self) except -1:
         cdef Py_ssize_t size
@@ -338,14 +338,11 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ow
 cdef int on_data_chunk(
     nghttp2_session *session, uint8_t flags, int32_t stream, const uint8_t *data, size_t size, void *owner
 ) noexcept:
-    """What one stream holds back must not hold back others: the connection's window is given back at once."""
     cdef Session self = <Session>owner
     cdef Call *call = call_of(session, stream)
-    if nghttp2_session_consume_connection(session, size) != 0:
-        return NGHTTP2_ERR_CALLBACK_FAILURE
     if call != NULL:
         self.body(call, data, size)
-    elif nghttp2_session_consume_stream(session, stream, size) != 0:
+    elif nghttp2_session_consume(session, stream, size) != 0:
         return NGHTTP2_ERR_CALLBACK_FAILURE
     return 0
 

@@ -39,6 +39,7 @@ _RULES = {
     "header_timeout_ms": 10_000,
     "idle_timeout_ms": 300_000,
     "max_age_ms": 1_800_000,
+    "drain_timeout_ms": 300_000,
     "stalled_stream_timeout_ms": 30_000,
     "stalled_timeout_ms": 60_000,
     "ping_interval_ms": 10_000,

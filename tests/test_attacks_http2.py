@@ -318,6 +318,6 @@ def test_padding_counts_for_the_window_and_is_given_back(scene: Scene) -> None:
 def test_more_than_the_window_is_a_flow_control_error(scene: Scene) -> None:
     with scene.attack(), scene.peer() as peer:
         peer.send(
-            headers(1, fields_of("/broker.v1.ExchangeService/Call")) + raw(DATA, PADDED, 1, bytes([255]) + bytes(256)) * 1100
+            headers(1, fields_of("/broker.v1.ExchangeService/Call")) + raw(DATA, PADDED, 1, bytes([255, 1]) + bytes(255)) * 1100
         )
         assert peer.outcome(1) in {f"RST {FLOW_CONTROL_ERROR}", f"GOAWAY {FLOW_CONTROL_ERROR}"}

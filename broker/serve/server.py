@@ -92,6 +92,8 @@ def _options(config: Config) -> Sequence[tuple[str, Any]]:
     return (
         ("grpc.max_receive_message_length", config.grpc.max_message_bytes),
         ("grpc.max_send_message_length", config.grpc.max_message_bytes),
+        ("grpc.max_metadata_size", config.front.header_bytes),
+        ("grpc.absolute_max_metadata_size", 2 * config.front.header_bytes),
         ("grpc.so_reuseport", 0),  # two brokers on one port must be an error, not a coin toss
         ("grpc.http2.min_recv_ping_interval_without_data_ms", config.grpc.keepalive_min_interval_ms),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -37,6 +37,7 @@ cdef struct Rules:         # times in ns
     int64_t age_ns
     int64_t stream_stall_ns
     int64_t stall_ns
+    int64_t drain_ns
     int64_t ping_interval_ns
 
 

@@ -31,6 +31,7 @@ cdef class Guarded(Session):
 
     cdef void close_for(self, Reason reason, uint32_t code) noexcept
     cdef void drop_calls(self) noexcept
+    cdef void pass_on(self, Call *call) noexcept
     cdef void say_goaway(self) noexcept
     cdef void _tick_open(self, int64_t now, const Rules *rules) noexcept
     cdef void _reset_stalled(self, int64_t now, const Rules *rules) noexcept

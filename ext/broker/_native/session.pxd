@@ -39,11 +39,13 @@ cdef struct Call:
     uint32_t field_count   # of the request until it is passed on, then of the response, then of the trailers
     uint32_t field_bytes
     Field fields[MOST_FIELDS]
+    bint begun             # its header block is whole: what comes after it are trailers, of which gRPC knows none
     bint too_large         # the header block is
     bint held              # until it is whole, for a handler
     bint ready             # it is whole, and on the list of those that are
     bint answered          # by a handler: the response is all here, and nobody else's window bounds it
     bint dropped           # answered without what is still to come of the request
+    bint was_reset         # by us
     bint request_done
     bint response_begun
     bint response_done
