@@ -69,6 +69,9 @@ class Exchange:
 class Context:
     """A call that shows nothing of itself."""
 
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
     def invocation_metadata(self) -> tuple[()]:
         return ()
 
