@@ -100,6 +100,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 if __name__ == "__main__":
     generate_protobuf(ROOT)  # before setup() looks for packages: broker.v1 is one only when it has modules
     setup(
+        options={"build_ext": {"parallel": os.cpu_count() or 1}},
         ext_modules=cythonize(
             [native(name, *libraries) for name, libraries in MODULES.items()],
             build_dir="build/cython",
