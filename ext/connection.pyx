@@ -271,11 +271,12 @@ cdef class Connection(Guarded):
         drop_fields(call)
         self.taken(call, call.request.end - call.request.start)
         empty(&call.request)
-        return self._respond(call, ANSWER_HEADERS, 3, False)
+        self._respond(call, ANSWER_HEADERS, 3, False)
+        return True
 
     # --- responses -------------------------------------------------------------------------------------------------
 
-    cdef bint _respond(self, Call *call, const nghttp2_nv *headers, size_t count, bint ends) noexcept:
+    cdef void _respond(self, Call *call, const nghttp2_nv *headers, size_t count, bint ends) noexcept:
         cdef nghttp2_data_provider provider
         provider.source.ptr = NULL
         provider.read_callback = read_response
@@ -283,7 +284,6 @@ cdef class Connection(Guarded):
         if nghttp2_submit_response(self.session, call.consumer_stream, headers, count, NULL if ends else &provider) != 0:
             self.broken(call, NGHTTP2_INTERNAL_ERROR)
         self.touch()
-        return True
 
     cdef void _refuse(self, Call *call, bytes status, bytes message, bytes details) noexcept:
         """Answer with a status of our own, and without what is still to come of the request."""
@@ -350,6 +350,7 @@ cdef class Connection(Guarded):
         call.trailer_count = 1
         call.response_done = call.has_trailers = True
         self.more(call)
+
 
 cdef bint has_plain_path(const Call *call) noexcept:
     """Whether the path is visible ASCII, as gRPC has it: grpcio's server ends for good at one that is not UTF-8."""

@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""What the connections of one front share: rules, counts, the method table, the way to the core. The contract is in `front.pyi`.
+"""What the connections of one front share: rules, counts, the handler and its method, the way to the core; see `front.pyi`.
 
-A method table maps an exact `:path` to a handler, which answers from what this process can read or declines; everything else is
+One method, by its exact `:path`, has a handler, which answers from what this process can read or declines; everything else is
 passed on to the core. It knows methods and messages, nothing of the broker. What must not go in here: a connection
 (connection.pyx), the core's side (relay.pyx), identity, grants, keys and answers (hot_call.pyx).
 """

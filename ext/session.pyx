@@ -196,7 +196,7 @@ cdef void settle(list dirty):
 
 
 cdef class Session:
-    """One end of a connection. Who makes one gives it `session` and frees it by `_close`."""
+    """One end of a connection. Who makes one gives it `session`, which goes when it does."""
 
     def __dealloc__(self):
         if self.session != NULL:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 
 class PostgresMissing(Exception):
@@ -61,7 +62,7 @@ def running_postgres() -> Iterator[Postgres]:
     with tempfile.TemporaryDirectory(prefix="broker-postgres-") as directory:
         if account is not None:
             shutil.chown(directory, user=account)
-        server = Postgres(_free_port(), Path(directory), programs, account)
+        server = Postgres(free_port(), Path(directory), programs, account)
         server.initialise()
         server.start()
         try:
@@ -88,9 +89,3 @@ def _account() -> str | None:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:
         raise PostgresMissing("root may not run PostgreSQL and there is no account `postgres`") from None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

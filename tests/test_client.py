@@ -16,8 +16,9 @@ from broker.v1 import exchange_pb2 as pb
 from broker.v1 import exchange_pb2_grpc
 from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue
 from tests.support.people import resident_id
+from tests.support.ports import free_port
 from tests.support.provider import Register
-from tests.support.running import RunningBroker, free_port
+from tests.support.running import RunningBroker
 
 WHO = resident_id(1)
 

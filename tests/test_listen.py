@@ -13,7 +13,7 @@ import pytest
 
 from broker.errors import PortTaken
 from broker.serve.listen import addresses, listen
-from tests.support.running import free_port
+from tests.support.ports import free_port
 
 
 @contextlib.contextmanager

@@ -29,8 +29,9 @@ from broker.v1 import catalogue_pb2 as pb
 from broker.v1.catalogue_pb2_grpc import CatalogueServiceStub
 from tests.support.calling import NOBODY, WHO, ask
 from tests.support.catalogue import catalogue, interface, provider
+from tests.support.ports import free_port
 from tests.support.provider import Register
-from tests.support.running import RunningBroker, eventually, free_port, wait_until
+from tests.support.running import RunningBroker, eventually, wait_until
 
 WORKS, BROKEN, SILENT = Finding(True, True), Finding(True, False), Finding(False, True)
 MOUNTED, NONE, UNREACHABLE, CHANGED = (
@@ -273,6 +274,8 @@ async def test_whatever_a_provider_answers_it_is_reachable(
 async def test_a_fault_of_ours_is_not_held_against_the_provider(broker: RunningBroker, stub: Any, register: Register) -> None:
     signed = {"connector": "http", "base_url": register.base_url, "dialect": "gjgxjhpt", "requester_id": "R1"}
     keyless = provider("", endpoint={**signed, "app_key_file": "missing.key", "secret_path": "/secret"})
+    await broker.put(catalogue(register.base_url, broker.public_key))
+    assert (await _reported(stub)).resources == 0, "forgotten, with what other tests found"
     await broker.put(msgspec.structs.replace(_mounted(register, broker, probe=PROBE), providers=(keyless,)))
     await _probed_again(broker)
     assert "a probe could not be sent" in broker.log_file.read_text()

@@ -20,8 +20,9 @@ from broker.model.catalogue import Consumer
 from tests.support.calling import WHO, ask
 from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, consumer, grant
 from tests.support.certificates import DAY, LOOPBACK, SERVERS, Authority, Issued, replace, self_signed
+from tests.support.ports import free_port
 from tests.support.provider import Register
-from tests.support.running import RunningBroker, eventually, free_port
+from tests.support.running import RunningBroker, eventually
 
 HALL, NOTARY = "uri:spiffe://city/tax-hall", "dns:notary.city.example"
 STRICT, EXACT = "uri:spiffe://city/strict", "dns:wild.city.example"

@@ -21,8 +21,9 @@ from broker.client import AsyncClient, CallFailed
 from broker.client.credentials import TokenSource, generate_key
 from tests.support.catalogue import INTERFACE, PURPOSE, catalogue, consumer, grant, interface
 from tests.support.people import resident_id
+from tests.support.ports import free_port
 from tests.support.provider import Register
-from tests.support.running import RunningBroker, free_port
+from tests.support.running import RunningBroker
 
 WHO, NOBODY = resident_id(1), resident_id(998)
 needs_prometheus = pytest.mark.skipif(

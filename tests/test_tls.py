@@ -16,8 +16,9 @@ from broker.client import AsyncClient, TokenSource, tls
 from tests.support.calling import WHO, ask
 from tests.support.catalogue import CONSUMER, catalogue
 from tests.support.certificates import LOOPBACK, SERVERS, Authority, Issued, replace
+from tests.support.ports import free_port
 from tests.support.provider import Register
-from tests.support.running import RunningBroker, eventually, free_port
+from tests.support.running import RunningBroker, eventually
 
 
 class Site:

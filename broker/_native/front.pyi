@@ -1,4 +1,4 @@
-"""What the connections of one front share: rules, counts, the method table, the way to the core.
+"""What the connections of one front share: rules, counts, the handler and its method, the way to the core.
 
 Rules are a mapping of names to numbers; `broker.config.Front` has them with their units and defaults. A *budget* is a token
 bucket: its name is the burst, its name with `_per_second` the rate at which it fills.

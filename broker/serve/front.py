@@ -1,10 +1,10 @@
 """A front process: takes consumers' connections, answers hot calls natively, passes everything else on to the core.
 
 Started by the supervisor as ``python -m broker.serve.front``, with the listening sockets, which it shares with other fronts
-(without them, by hand, it listens itself). It
-imports neither gRPC nor a database, reads what the core leaves (snapshot, counters, cache) and follows its board. SIGTERM:
-serves on for `grpc.drain_ms`, takes no more connections, tells its consumers twice that there will be an end, ends with the
-last call or after `grpc.grace_ms`. What must not go in here: what a call means (`broker._native`), TLS (front_tls.py).
+(without them, by hand, it listens itself). It imports neither gRPC nor a database, reads what the core leaves (snapshot,
+counters, cache) and follows its board. SIGTERM: serves on for `grpc.drain_ms`, takes no more connections, tells its consumers
+twice that there will be an end, ends with the last call or after `grpc.grace_ms`. What must not go in here: what a call means
+(`broker._native`), TLS (front_tls.py).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _TICKS_A_COUNT = 4  # ticks from one writing down of the counts to the next
 class FrontProcess:
     """What runs between start and stop."""
 
-    def __init__(self, settings: config.Config, slot: int, restarts: int) -> None:
+    def __init__(self, settings: config.Config, slot: int) -> None:
         self._settings = settings
         data_dir = settings.path("{data_dir}")
         self._board = open_board(data_dir)
@@ -63,7 +63,6 @@ class FrontProcess:
         self._counts.put(FOLLOWS, 0, os.getpid())
         self._counts.put(SERVES, 0)
         self._counts.put(CONNECTED, 0)
-        self._counts.put(b"front/restarts", restarts)
         remembered = Remembered(settings.identity.remembered_tokens)
         self._hot = HotCall(self._board, self._counts.tally, remembered, settings.limits, settings.front.core_away_ms)
         self._front = Front(_rules(settings), METHOD, self._hot, core_unavailable(), self._on_closed)
@@ -169,14 +168,13 @@ def main() -> NoReturn:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--json-logs", action="store_true")
     parser.add_argument("--slot", type=int, default=0)
-    parser.add_argument("--restarts", type=int, default=0)
     parser.add_argument("--listen", type=int, action="append", default=[], help="descriptor of a listening socket")
     parser.add_argument("--listen-tokens", type=int, action="append", default=[], help="the same for grpc.tls.token_address")
     arguments = parser.parse_args()
     try:
         settings = config.load(arguments.config)
         logs.configure(settings.log, force_json=arguments.json_logs)
-        front = FrontProcess(settings, arguments.slot, arguments.restarts)
+        front = FrontProcess(settings, arguments.slot)
         sockets = arguments.listen or [opened.detach() for opened in listen("grpc.address", settings.grpc.address)]
         uvloop.run(front.run(sockets, arguments.listen_tokens))
     except StartupError as error:

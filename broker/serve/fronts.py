@@ -43,7 +43,6 @@ class _Slot:
     front: Worker | None = None
     successor: Worker | None = None
     start_at: float = 0.0
-    starts: int = 0
 
 
 class Fronts:
@@ -139,14 +138,12 @@ class Fronts:
         sockets = [argument for name, found in self._sockets.items() for one in found for argument in (name, str(one.fileno()))]
         tally = next(number for number in itertools.count() if number not in self._tallies())
         command = [sys.executable, "-m", "broker.serve.front", *self._arguments, "--slot", str(tally), *sockets]
-        command += ["--restarts", str(slot.starts)]
         try:
             worker = spawn(command, [*self._inherited, *(one.fileno() for found in self._sockets.values() for one in found)])
         except OSError as error:
             log.error("no front can be started; trying again", error=error.strerror)
             slot.start_at = time.monotonic() + slot.backoff.pause_ms(0) / 1000
             return None
-        slot.starts += 1
         worker.tally = tally
         self._selector.register(worker.ready, selectors.EVENT_READ, (self._on_ready, worker))
         return worker

@@ -37,6 +37,7 @@ ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_b
 _OPERATORS = (*ADMIN_SERVICES, *PUBLIC_SERVICES[1:3])  # who may open the socket may do what consumers may, and more
 _CHANNELZ: ServiceDescriptor = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
+_RELAYED = 2  # times `front.header_bytes`: a front has measured the consumer's own fields, and adds what it knows of it
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
@@ -51,7 +52,7 @@ def public_server(
     Raises:
         PortTaken: an address is in use or not allowed.
     """
-    server = grpc.aio.server(options=_options(config))
+    server = grpc.aio.server(options=_options(config, config.front.header_bytes * (_RELAYED if config.grpc.fronts else 1)))
     counted = counting(server)
     for service in PUBLIC_SERVICES:
         registry.add(counted, service, gate.guard(servicers.get(service.name, object())))
@@ -74,7 +75,7 @@ def admin_server(config: Config, servicers: Mapping[str, object]) -> grpc.aio.Se
     Raises:
         DirectoryUnusable: the socket's path is too long, cannot be written, or is something else.
     """
-    server = grpc.aio.server(options=_options(config))
+    server = grpc.aio.server(options=_options(config, config.front.header_bytes))
     for service in _OPERATORS:
         registry.add(server, service, servicers[service.name])
     channelz.add_channelz_servicer(server)
@@ -88,12 +89,12 @@ def service_names() -> list[str]:
     return ["", *(service.full_name for service in PUBLIC_SERVICES)]
 
 
-def _options(config: Config) -> Sequence[tuple[str, Any]]:
+def _options(config: Config, header_bytes: int) -> Sequence[tuple[str, Any]]:
     return (
         ("grpc.max_receive_message_length", config.grpc.max_message_bytes),
         ("grpc.max_send_message_length", config.grpc.max_message_bytes),
-        ("grpc.max_metadata_size", config.front.header_bytes),
-        ("grpc.absolute_max_metadata_size", 2 * config.front.header_bytes),
+        ("grpc.max_metadata_size", header_bytes),
+        ("grpc.absolute_max_metadata_size", header_bytes),  # between the two, gRPC refuses by chance
         ("grpc.so_reuseport", 0),  # two brokers on one port must be an error, not a coin toss
         ("grpc.http2.min_recv_ping_interval_without_data_ms", config.grpc.keepalive_min_interval_ms),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -6,16 +6,15 @@ atheris is installed it draws the inputs and its own options apply instead (`-ma
 
 from __future__ import annotations
 
-import argparse
 import random
 import struct
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from broker._native import cachekey
+from tests.fuzz import driver
 from tests.oracle import cachekey as oracle
 
 KEY = bytes(range(32))
@@ -64,30 +63,5 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
-def mutate_for(seconds: float, seed: int) -> int:
-    """Random mutation of what was good, for so long; returns how many inputs were tried."""
-    draw = random.Random(seed)
-    tried = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        check(mutate(draw.choice(SEEDS), draw))
-        tried += 1
-    return tried
-
-
-def main() -> None:
-    try:
-        import atheris
-    except ImportError:
-        parser = argparse.ArgumentParser(description=__doc__)
-        parser.add_argument("--seconds", type=float, default=10)
-        parser.add_argument("--seed", type=int, default=0)
-        options = parser.parse_args()
-        sys.stdout.write(f"{mutate_for(options.seconds, options.seed)} inputs, no difference\n")
-    else:
-        atheris.Setup(sys.argv, check)
-        atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    driver.main(__doc__, check, lambda draw: mutate(draw.choice(SEEDS), draw))

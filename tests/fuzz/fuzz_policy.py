@@ -6,11 +6,9 @@ is installed it draws the inputs and its own options apply instead (`-max_total_
 
 from __future__ import annotations
 
-import argparse
 import random
 import struct
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -19,6 +17,7 @@ from broker._native.counters import Counters, Questions, decide_and_spend
 from broker._native.policy import Image
 from broker._native.remembered import Remembered
 from tests import image_kit as kit
+from tests.fuzz import driver
 from tests.image_kit import DIRECTORY_AT, FIRST_SECTION, NOW_MS, Part
 
 SEEDS = (
@@ -111,31 +110,5 @@ def _mutate_part(part: Part, draw: random.Random) -> None:
             part.count = draw.choice((part.count + 1, max(0, part.count - 1), part.count * 2, part.count // 2, *EDGES))
 
 
-def mutate_for(seconds: float, seed: int) -> tuple[int, int]:
-    """Random mutation of what was good, for so long; returns how many inputs were tried, and how many were accepted."""
-    draw = random.Random(seed)
-    tried = accepted = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        accepted += check(mutate(draw.choice(SEEDS), draw))
-        tried += 1
-    return tried, accepted
-
-
-def main() -> None:
-    try:
-        import atheris
-    except ImportError:
-        parser = argparse.ArgumentParser(description=__doc__)
-        parser.add_argument("--seconds", type=float, default=10)
-        parser.add_argument("--seed", type=int, default=0)
-        options = parser.parse_args()
-        tried, accepted = mutate_for(options.seconds, options.seed)
-        sys.stdout.write(f"{tried} inputs, {accepted} accepted, every look-up ended\n")
-    else:
-        atheris.Setup(sys.argv, check)
-        atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    driver.main(__doc__, check, lambda draw: mutate(draw.choice(SEEDS), draw))

@@ -6,16 +6,15 @@ atheris is installed it draws the inputs and its own options apply instead (`-ma
 
 from __future__ import annotations
 
-import argparse
 import random
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from broker._native import wire
 from broker.v1 import exchange_pb2 as pb
+from tests.fuzz import driver
 from tests.test_wire import EVERYDAY, age_of, argument, delimited, number, oracle, varint
 
 CHUNKS = (
@@ -55,11 +54,6 @@ def check(data: bytes) -> bool:
     return True
 
 
-def feed(data: bytes) -> None:
-    """One input, for atheris, which wants no result."""
-    check(data)
-
-
 def mutate(data: bytes, draw: random.Random) -> bytes:
     """Some changes, seldom none: a bit, a stretch, a number at an edge, a cut, a field put in or behind."""
     changed = bytearray(data)
@@ -81,31 +75,5 @@ def mutate(data: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
-def mutate_for(seconds: float, seed: int) -> tuple[int, int]:
-    """Random mutation of what was good, for so long; returns how many inputs were tried and how many of them were read."""
-    draw = random.Random(seed)
-    tried = read = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        read += check(mutate(draw.choice(SEEDS), draw))
-        tried += 1
-    return tried, read
-
-
-def main() -> None:
-    try:
-        import atheris
-    except ImportError:
-        parser = argparse.ArgumentParser(description=__doc__)
-        parser.add_argument("--seconds", type=float, default=10)
-        parser.add_argument("--seed", type=int, default=0)
-        options = parser.parse_args()
-        tried, read = mutate_for(options.seconds, options.seed)
-        sys.stdout.write(f"{tried} inputs, {read} of them read, no difference\n")
-    else:
-        atheris.Setup(sys.argv, feed)
-        atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    driver.main(__doc__, check, lambda draw: mutate(draw.choice(SEEDS), draw))

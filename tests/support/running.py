@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,14 +27,9 @@ from broker.policy.store import ControlPlane
 from broker.v1 import admin_pb2
 from broker.v1.admin_pb2_grpc import AdminServiceStub
 from tests.support.catalogue import CONSUMER
+from tests.support.ports import free_port
 
 START_S = 20
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], Any]) -> None:

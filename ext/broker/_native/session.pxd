@@ -49,7 +49,6 @@ cdef struct Call:
     bint request_done
     bint response_begun
     bint response_done
-    bint response_sent     # the last frame of it
     bint has_trailers
     uint32_t trailer_count # of a handler's answer
     nghttp2_nv trailers[MOST_TRAILERS]
