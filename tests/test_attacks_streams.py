@@ -17,6 +17,7 @@ from tests.attack_kit import (
     END_HEADERS,
     END_STREAM,
     HEADERS,
+    INITIAL_WINDOW,
     PING,
     PREFACE,
     PROTOCOL_ERROR,
@@ -33,6 +34,7 @@ from tests.attack_kit import (
     raw,
     request,
 )
+from tests.support.running import wait_until
 
 OPEN = literal(*fields_of())
 RESET = struct.pack("!I", 8)
@@ -132,6 +134,24 @@ def test_trailers_of_a_request_are_not_taken_for_what_it_began_with(scene: Scene
         assert peer.outcome(1) == "200/16"
         peer.send(headers(3, scene.call_fields()) + raw(DATA, 0, 3, scene.call_body()) + headers(3, [("x-a", "")], ends=True))
         assert peer.outcome(3) == "200/0"
+
+
+def test_trailers_that_come_when_the_core_has_answered_begin_no_second_call(scene: Scene) -> None:
+    started, relayed = scene.started(), scene.metric("broker_front_relayed_total")
+    with scene.attack(), scene.peer((INITIAL_WINDOW, 0)) as peer:
+        peer.send(headers(1, fields_of()) + raw(DATA, 0, 1, message()))
+        assert peer.wait(lambda: ":status" in peer.fields[1]), "answered, and none of the body may be sent yet"
+        wait_until(lambda: scene.started() > started)
+        peer.wait(lambda: False, 0.2)  # until the core's stream is over
+        peer.send(headers(1, [("x-a", "")], ends=True))
+        peer.wait(lambda: False, 0.2)
+        assert peer.bytes[1] == 0
+        peer.send(raw(WINDOW_UPDATE, 0, 1, struct.pack("!I", 1 << 16)))
+        assert peer.outcome(1) == "200/0"
+        assert peer.bytes[1] == len(message(b"\x08\x01"))
+    assert scene.started() - started == 1
+    wait_until(lambda: scene.metric("broker_front_relayed_total") > relayed)
+    assert scene.metric("broker_front_relayed_total") - relayed == 1
 
 
 def test_streams_beyond_a_hundred_are_refused_and_the_others_are_served(scene: Scene) -> None:
