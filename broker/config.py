@@ -99,6 +99,7 @@ class Front(Section, frozen=True):
     stalled_stream_timeout_ms: Positive = 30_000  # its consumer does not take what is there, or does not finish a message
     stalled_timeout_ms: Positive = 60_000  # the socket takes nothing
     core_away_ms: Positive = 60_000  # for so long hits go on without a core; then nobody would know of a revocation
+    calls_a_core_connection: Positive = 500_000_000  # then a new one: there are 2³⁰ stream numbers (RFC 9113 §5.1.1)
     connections: Positive = 10_000  # of one front
     connections_of_identity: Positive = 1000  # of one client certificate, with one front
 

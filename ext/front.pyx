@@ -61,6 +61,7 @@ cdef int fill_times(Rules *into, object rules) except -1:
 
 
 cdef int fill_sizes(Rules *into, object rules) except -1:
+    into.core_calls = rules["calls_a_core_connection"]
     into.streams, into.stream_window = rules["streams"], rules["stream_window_bytes"]
     into.connection_window = rules["connection_window_bytes"]
     into.header_fields, into.header_bytes = rules["header_fields"], rules["header_bytes"]

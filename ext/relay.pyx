@@ -7,7 +7,7 @@ certificate of a consumer by a field of our own, which no consumer can send. Wha
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
 from broker._native.cachekey cimport Slice
@@ -21,7 +21,6 @@ cdef enum:
     CORE_FIELDS = 64
     CORE_FIELD_BYTES = 65_536
     MOST_WINDOW = 0x7FFFFFFF
-    LAST_STREAM = 0x3FFFFFFF
 
 cdef nghttp2_option *OPTIONS = NULL
 if nghttp2_option_new(&OPTIONS) != 0:
@@ -36,6 +35,7 @@ cdef class Upstream(Session):
     cdef Front front
     cdef Call *calls
     cdef object on_lost
+    cdef uint64_t opened
     cdef bint retired
 
     def __cinit__(self, Front front not None, on_lost):
@@ -125,17 +125,19 @@ cdef class Upstream(Session):
         provider.source.ptr = NULL
         provider.read_callback = read_request
         call.core_stream = nghttp2_submit_request(self.session, NULL, fields, count, &provider, call)
-        if call.core_stream < 0 or call.core_stream > LAST_STREAM:
-            self._retire()             # the numbers of streams are used up: the next call goes over a new connection
         if call.core_stream < 0:
+            self._retire()
             return False
         drop_fields(call)
         self._link(call)
         self.touch()
+        self.opened += 1
+        if self.opened == self.front.rules.core_calls:
+            self._retire()
         return True
 
     cdef void _retire(self) noexcept:
-        """Take no more calls; the connection ends with the last one that it has."""
+        """Take no more calls: the numbers of streams are used up. The connection ends with the last call that it has."""
         self.retired = True
         try:
             self._lose()

@@ -49,6 +49,7 @@ _RULES = {
     "header_fields": 64,
     "header_bytes": 16_384,
     "outbound_bytes": 1 << 20,
+    "calls_a_core_connection": 500_000_000,
     "connections": 10_000,
     "connections_of_identity": 1000,
     "continuations": 8,
@@ -114,7 +115,7 @@ class RunningFront:
         self.front = Front(rules(**changes), "/none/none", Handler(), unavailable, self.reasons.append)
         self.target = ""
         self._core = core
-        self._upstreams: list[asyncio.Transport] = []
+        self.upstreams: list[asyncio.Transport] = []
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, port: int = 0, tls: ssl.SSLContext | None = None) -> int:
@@ -129,7 +130,7 @@ class RunningFront:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             transport, _ = await loop.create_unix_connection(lambda: Upstream(self.front, _nothing), str(self._core))
-            self._upstreams.append(transport)
+            self.upstreams.append(transport)
 
     async def keep(self) -> None:
         """Look for the core whenever there is none, and end what has taken too long."""
@@ -143,7 +144,7 @@ class RunningFront:
         """Listen no more, and leave the core."""
         for server in self._servers:
             server.close()
-        for transport in self._upstreams:
+        for transport in self.upstreams:
             transport.abort()
 
 

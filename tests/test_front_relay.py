@@ -201,6 +201,28 @@ async def test_a_core_that_comes_back_is_found_again(core: Core, front: RunningF
     assert await ask(b"last") == b"last"
 
 
+async def test_a_connection_whose_streams_are_used_up_is_followed_by_another(core: Core) -> None:
+    async with running_front(core.socket, calls_a_core_connection=3) as front, channel_to(front.target) as channel:
+        ask, talk = channel.unary_unary("/t/unary_unary_echo"), channel.stream_stream("/t/stream_stream_wait")
+        talks = [talk() for _ in range(2)]
+        for call in talks:
+            await call.write(b"a")
+            assert await call.read() == b"a"
+        assert await ask(b"the last over this connection") == b"the last over this connection"
+        for number in range(10):
+            await wait_for(lambda: front.front.core is not None)
+            assert await ask(b"%d" % number) == b"%d" % number
+        for call in talks:
+            await call.write(b"b")
+            assert await call.read() == b"b", "not cut off"
+            assert not front.upstreams[0].is_closing()
+            await call.done_writing()
+            assert await call.code() is grpc.StatusCode.OK
+        await wait_for(front.upstreams[0].is_closing)
+        assert len(front.upstreams) == 1 + 4
+        del talks, call
+
+
 async def test_a_core_that_stops_in_good_order_ends_its_calls_well(core: Core, channel: Channel, methods: Methods) -> None:
     call = channel.stream_unary("/t/stream_unary_sink")()
     await call.write(b"abc")

@@ -28,6 +28,7 @@ cdef struct Rules:         # times in ns
     uint32_t header_fields
     uint32_t header_bytes
     uint64_t outbound_bytes
+    uint64_t core_calls    # over one connection
     uint32_t connections
     uint32_t connections_of_identity
     int64_t preface_ns
