@@ -31,9 +31,10 @@ class Way(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """What a run did: the median time of a request, and answers a second."""
+    """What a run did: the median and the 99th percentile of a request's time, and answers a second."""
 
     median_us: float
+    p99_us: float
     rate: float
 
 
@@ -60,4 +61,5 @@ def read(log: str, requests: int) -> Timed:
     if not len(answered) == len(lines) == requests:
         raise Wrong(f"{len(answered)} of {requests} requests were answered with 200")
     lasted_us = max(began + took for began, took in answered) - min(began for began, _ in answered)
-    return Timed(statistics.median(took for _, took in answered), requests / lasted_us * 1e6)
+    times_us = sorted(took for _, took in answered)
+    return Timed(statistics.median(times_us), times_us[len(times_us) * 99 // 100], requests / lasted_us * 1e6)
