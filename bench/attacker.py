@@ -1,8 +1,8 @@
-"""A client that attacks a front: one connection after another, each poured into until it is closed, without a pause.
+"""A client that attacks a front: one connection after another, each poured into until it is closed.
 
-Run by `front_attacks` as ``python -m bench.attacker ATTACK HOST:PORT``, at the lowest priority, so that it takes no time of
-the client that is measured. Ends with its standard input and says in JSON how it was met. What must not go in here: what is
-measured.
+Run by `front_attacks` as ``python -m bench.attacker ATTACK HOST:PORT PAUSE_S``, at the lowest priority, so that it takes no
+time of the client that is measured. Ends with its standard input and says in JSON how it was met. What must not go in here:
+what is measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 3, 4, 6, 8, 9
 _END_STREAM, _END_HEADERS = 1, 4
 _PATIENCE_S = 5.0
-_LAST_STREAM = 20_001
+_STREAMS = 10_000
 
 _FIELDS = (
     (b":method", b"POST"),
@@ -47,8 +47,8 @@ _CANCEL = struct.pack("!I", 8)
 _OVERFLOW = struct.pack("!I", 0x7FFFFFFF)
 
 
-def _on_streams(frames: Callable[[int], bytes]) -> bytes:
-    return b"".join(frames(stream) for stream in range(1, _LAST_STREAM, 2))
+def _on_streams(frames: Callable[[int], bytes], count: int = _STREAMS) -> bytes:
+    return b"".join(frames(2 * number + 1) for number in range(count))
 
 
 def _opened(stream: int) -> bytes:
@@ -63,7 +63,8 @@ ATTACKS: Mapping[str, Callable[[], bytes]] = {
     "empty data": lambda: _opened(1) + _frame(_DATA, 0, 1) * 50_000,
     "continuations": lambda: _frame(_HEADERS, _END_STREAM, 1, _OPEN) + _frame(_CONTINUATION, 0, 1, bytes(1)) * 50_000,
     "large headers": lambda: _on_streams(
-        lambda stream: _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, _OPEN + _literal((b"x", b"y" * 120)) * 130)
+        lambda stream: _frame(_HEADERS, _END_HEADERS | _END_STREAM, stream, _OPEN + _literal((b"x", b"y" * 120)) * 130),
+        count=100,
     ),
 }
 
@@ -96,11 +97,13 @@ def _turns(peer: socket.socket, began: float) -> Iterator[tuple[bool, bool]]:
 
 def main() -> None:
     """Attack until standard input ends."""
-    attack, target = sys.argv[1:]
+    attack, target, pause_s = sys.argv[1:]
     host, _, port = target.rpartition(":")
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     poured, took = ATTACKS[attack](), []
-    while not select.select([sys.stdin], [], [], 0)[0]:
+    sys.stdout.write("\n")  # ready
+    sys.stdout.flush()
+    while not select.select([sys.stdin], [], [], float(pause_s))[0]:
         took.append(_one_connection((host, int(port)), poured))
     sys.stdout.write(json.dumps({"connections": len(took), "slowest_ms": 1000 * max(took, default=0)}) + "\n")
 

@@ -1,9 +1,10 @@
 """What an honest consumer notices of an attack: the 99th percentile of its hot calls beside an attacker, and without one.
 
-The attacker takes one connection after another, without a pause, and pours into each until it is closed; it runs on the
-processor of the load, at a priority that takes nothing from the honest one. A round counts only if every honest call was
-answered from the cache, and an attacked one if connections of the attacker were closed, each within a second. What must not go
-in here: the attacks (attacker.py).
+The attacker takes one connection after another and pours into each until it is closed: a tenth of a second after that, as
+consumers do that come back, or at once, some thousand times a second, for which there is no target: that is for a firewall. It
+runs on the processor of the load, at a priority that takes nothing from the honest one. A round counts only if every honest
+call was answered from the cache, and an attacked one if connections of the attacker were closed, each within a second. What
+must not go in here: the attacks (attacker.py).
 """
 
 from __future__ import annotations
@@ -25,20 +26,25 @@ CLOSED_WITHIN_MS = 1000
 LEAST_RATIO = 0.5
 
 _ONE = Shape(1, 1)
+_PAUSES = {"it comes back ten times a second": 0.1, "it comes back at once": 0.0}
 _MEDIAN, _CLOSED, _SLOWEST = "µs p50", "attackers closed", "slowest ms"
 
 
 class Pair:
     """The honest consumer beside one attack, and alone right after it."""
 
-    def __init__(self, world: World, attack: str) -> None:
+    def __init__(self, world: World, attack: str, comes_back: str) -> None:
         self._world = world
         self._attack = attack
+        self._comes_back = comes_back
 
     def attacked(self) -> Reading:
         """Ask while the attacker is at work."""
-        command = [sys.executable, "-m", "bench.attacker", self._attack, self._world.broker.server.target]
+        words = [self._attack, self._world.broker.server.target, str(_PAUSES[self._comes_back])]
+        command = [sys.executable, "-m", "bench.attacker", *words]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
             reading = self._ask()
             met = json.loads(process.communicate()[0])
         if not met["connections"] or met["slowest_ms"] > CLOSED_WITHIN_MS:
@@ -61,8 +67,9 @@ class Pair:
     @property
     def case(self) -> Case:
         """What is compared."""
-        contenders = (Contender("beside it", self.attacked), Contender(f"alone (target ≥ {LEAST_RATIO} x)", self.alone))
-        return Case(self._attack, contenders, {"requests": ROUND_REQUESTS, **_ONE._asdict()})
+        target = f" (target ≥ {LEAST_RATIO} x)" if _PAUSES[self._comes_back] else ""
+        contenders = (Contender("beside it", self.attacked), Contender(f"alone{target}", self.alone))
+        return Case(f"{self._attack}, {self._comes_back}", contenders, {"requests": ROUND_REQUESTS, **_ONE._asdict()})
 
 
 @contextmanager
@@ -71,7 +78,7 @@ def _open() -> Iterator[Iterable[Case]]:
         raise Skipped("this version of the broker has no front (no setting grpc.fronts)")
     with front_world.world() as world:
         front_world.answering(world)
-        yield [Pair(world, attack).case for attack in attacker.ATTACKS]
+        yield [Pair(world, attack, comes_back).case for comes_back in _PAUSES for attack in attacker.ATTACKS]
 
 
 BENCHMARK = Benchmark(title="a hot Call beside an attack", unit="µs p99", higher_is_better=False, open=_open)
