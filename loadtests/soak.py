@@ -39,7 +39,7 @@ from tests.attack_kit import DATA as DATA_FRAME
 from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue
 from tests.support.people import resident_id
 from tests.support.provider import Register
-from tests.support.running import RunningBroker
+from tests.support.running import RunningBroker, wait_until
 
 CLIENTS = 16
 HOT = 200  # people whom everybody asks for
@@ -301,6 +301,11 @@ def problems(soak: Soak, left: dict[str, float], descriptors: tuple[int, int]) -
     return found
 
 
+def _follows(pid: int) -> bool:
+    """Whether a front has opened a snapshot, and with it the cache; until then it passes everything on."""
+    return any("policy.snapshot" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+
+
 def _descriptors(broker: RunningBroker) -> int:
     return max(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in broker.fronts())
 
@@ -312,6 +317,7 @@ async def _measure(directory: Path, arguments: argparse.Namespace, console: Cons
         async with Register() as register:
             register.delay_s = PROVIDER_S
             await broker.put(catalogue(register.base_url, broker.public_key))
+            await asyncio.to_thread(wait_until, lambda: all(map(_follows, broker.fronts())))
             before = _descriptors(broker)
             soak = Soak(broker, register, arguments.seed)
             columns = (

@@ -29,7 +29,7 @@ from broker.v1.admin_pb2_grpc import AdminServiceStub
 from tests.support.catalogue import CONSUMER
 from tests.support.ports import free_port
 
-START_S = 20
+START_S = 60  # a machine with other work takes twenty
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
@@ -123,7 +123,11 @@ class RunningBroker:
         with self.log_file.open("ab") as log:
             environment = {**os.environ, **self.environment}
             self.process = subprocess.Popen(self.command("serve"), stderr=log, env=environment, **options)
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
 
     def wait_ready(self) -> None:
         until = time.monotonic() + START_S
