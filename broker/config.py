@@ -170,6 +170,12 @@ class Mounts(Section, frozen=True):
     probes_at_once: Positive = 8
 
 
+class Records(Section, frozen=True):
+    """Record bases, which the broker holds itself."""
+
+    map_size_gib: Positive = 64  # the most that one base may take; address space, not disk
+
+
 class Log(Section, frozen=True):
     """Structured logs on standard error."""
 
@@ -200,6 +206,7 @@ class Config(Section, frozen=True):
     limits: Limits = Limits()
     upstream: Upstream = Upstream()
     mounts: Mounts = Mounts()
+    records: Records = Records()
     log: Log = Log()
     supervisor: Supervisor = Supervisor()
 

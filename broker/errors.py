@@ -22,6 +22,7 @@
     │   └── ProviderNonsense       INTERNAL             not decodable, against the schema, or about another subject
     ├── DeadlineExceeded       DEADLINE_EXCEEDED    the call's own deadline passed inside the broker
     ├── ControlPlaneUnavailable UNAVAILABLE         a quota cannot be counted, or a grant decided on, now
+    ├── BaseUnusable           UNAVAILABLE          a record base is not loaded, or damaged
     ├── Draining               UNAVAILABLE          this process is about to end; another one will answer
     ├── NotAvailable           UNIMPLEMENTED        the contract has it, this version does not
     └── StartupError           never leaves by RPC: one line on standard error and an exit code of its own
@@ -32,6 +33,7 @@ decides, and anything of gRPC's library (codes are names; `services/status.py` t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -266,6 +268,16 @@ class ControlPlaneUnavailable(BrokerError):
         super().__init__("the control plane does not answer; ask again")
 
 
+class BaseUnusable(BrokerError):
+    """A record base cannot be read: nothing was loaded, or what was is damaged or was declared otherwise."""
+
+    code = "UNAVAILABLE"
+    reason = "RECORD_BASE_UNUSABLE"
+
+    def __init__(self, base: str, why: str) -> None:
+        super().__init__(f"record base `{base}`: {why}")
+
+
 class Draining(BrokerError):
     """The process takes no new calls, for it is about to end. Asking again reaches its successor or another broker."""
 
@@ -320,6 +332,22 @@ class SecretMissing(StartupError):
     """A key or secret file is missing or unreadable."""
 
     exit_code = 6
+
+
+class BaseBusy(StartupError):
+    """Another process is writing the record base."""
+
+    exit_code = 16
+
+
+class RecordsRefused(StartupError):
+    """What was to be loaded into a record base, or a base that was checked, is not right."""
+
+    exit_code = 17
+
+    def __init__(self, text: str, problems: Sequence[tuple[str, int, str, str]] = ()) -> None:
+        super().__init__(text)
+        self.problems = problems  # file, row, field, rule
 
 
 class AlreadyRunning(StartupError):

@@ -21,14 +21,17 @@ from broker.cache.refresh import Refreshes
 from broker.cache.store import CacheStore, Tag, Tags
 from broker.config import Config
 from broker.errors import BrokerError, CallerError, DeadlineExceeded, OutcomeUnknown
-from broker.model.body import body
-from broker.model.call import Answer, Authority, Peer, Question, Record, Request, Source, Times
-from broker.model.catalogue import Interface, Provider
-from broker.model.question import answer_key, canonicalise, weigh
-from broker.model.snapshot import Snapshot
+from broker.model.body import body, payload
+from broker.model.call import Answer, Authority, Matched, Peer, Question, Record, Request, Source, Times
+from broker.model.catalogue import Interface, Provider, RecordsOperation
+from broker.model.question import answer_key, canonicalise, check_asserted, weigh
+from broker.model.snapshot import Snapshot, mask_of
 from broker.policy.authorise import authorise, resolve
 from broker.policy.identify import Identifier
 from broker.policy.spend import Limits
+from broker.records.answer import answered
+from broker.records.store import Bases
+from broker.records.verdicts import judge as judge_record
 from broker.telemetry import metrics
 from broker.upstream.flight import SingleFlight
 from broker.upstream.providers import Providers
@@ -45,6 +48,7 @@ class Exchange:
     identifier: Identifier
     limits: Limits
     providers: Providers
+    bases: Bases
     snapshot: Snapshot
     flights: SingleFlight = field(default_factory=SingleFlight)
     clock: Callable[[], Times] = lambda: Times.exactly(time.time_ns() // 1_000_000)
@@ -125,8 +129,31 @@ def _decide(exchange: Exchange, request: Request, peer: Peer) -> Asked:
     interface = resolve(snapshot, request)
     authority = authorise(snapshot, consumer, request, times)
     question = canonicalise(snapshot, interface, request)
+    if request.asserted is not None:
+        check_asserted(request, authority.fields)
+        authority = _with_standing(authority, interface)
     key = answer_key(question, request.encoding, authority.mask)
     return Asked(snapshot, times, question, snapshot.providers[interface.provider], authority, request, key)
+
+
+def _with_standing(authority: Authority, interface: Interface) -> Authority:
+    """To compare, the fields that say whether a record is in force are needed as well; they are not shown."""
+    more = {interface.standing.field, interface.standing.until} - {None, *authority.fields}
+    if not more:
+        return authority
+    fields = tuple(sorted({*authority.fields, *filter(None, more)}))
+    return msgspec.structs.replace(authority, fields=fields, mask=mask_of(fields))
+
+
+async def match(exchange: Exchange, request: Request, peer: Peer, client_timeout_s: float | None) -> Matched:
+    """Compare what is asserted with the record that a call would answer from, under the same grants and limits.
+
+    Raises:
+        BrokerError: as `call` does.
+    """
+    answer = await call(exchange, request, peer, client_timeout_s)
+    held = payload(answer) if answer.found else None
+    return judge_record(answer, request.asserted or {}, held, exchange.clock().wall_ms)
 
 
 async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Answer:
@@ -213,7 +240,7 @@ async def _fill(exchange: Exchange, asked: Asked) -> Answer:
         _store(exchange, asked, record, encoded)
     return Answer(
         body=encoded,
-        source=Source.UPSTREAM,
+        source=Source.RECORDS if isinstance(interface.operation, RecordsOperation) else Source.UPSTREAM,
         age_ms=0,
         stale=False,
         found=record.fields is not None,
@@ -227,7 +254,7 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
     began, outcome, purges = exchange.mono_s(), "CANCELLED", exchange.purges
     timeout_s = longest_s - exchange.config.upstream.deadline_margin_ms / 1000
     try:
-        record = await exchange.providers.ask(asked.question, asked.provider, timeout_s)
+        record = await _record(exchange, asked, timeout_s)
         outcome = "NOT_FOUND" if record.fields is None else "FOUND"
     except BrokerError as error:
         outcome = error.reason
@@ -238,6 +265,16 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
     if record.fields is None and purges == exchange.purges:
         _forget(exchange, asked.question)
     return record
+
+
+async def _record(exchange: Exchange, asked: Asked, timeout_s: float) -> Record:
+    """Take the record from the base that the interface names, or from the provider."""
+    question, operation = asked.question, asked.question.interface.operation
+    if not isinstance(operation, RecordsOperation):
+        return await exchange.providers.ask(question, asked.provider, timeout_s)
+    held = exchange.bases.find(asked.snapshot.bases[operation.base], dict(question.arguments))
+    fields = None if held is None else answered(question.interface, operation, held)
+    return Record(fields=fields, fetched_at_ms=exchange.clock().wall_ms)
 
 
 def _forget(exchange: Exchange, question: Question) -> None:

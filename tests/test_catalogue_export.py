@@ -43,7 +43,7 @@ def test_what_was_applied_is_exported_and_applies_to_no_difference(tmp_path: Pat
     told = _json(broker, "export", tmp_path / "out", "--resources-csv", tmp_path / "resources.csv")
     assert (told["resources"], told["interfaces"], told["providers"]) == (892, 62, 52)
     assert {Path(file).name for file in told["files"]} == {
-        *(f"{kind}.toml" for kind in ("providers", "resources", "interfaces", "consumers", "groups", "grants")),
+        *(f"{kind}.toml" for kind in ("providers", "resources", "bases", "interfaces", "consumers", "groups", "grants")),
         "resources.csv",
     }
     assert broker.run_here("catalogue", "diff", str(tmp_path / "out")).stdout == "no difference\n"

@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("v1", "_native", "errors", "config", "boot"),
     ("model",),
     ("telemetry",),
-    ("policy", "cache", "upstream"),
+    ("policy", "cache", "upstream", "records"),
     ("exchange",),
     ("services",),
     ("serve", "client"),

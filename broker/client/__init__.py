@@ -6,12 +6,14 @@ tokens = TokenSource("tax-hall", key_file="tax-hall.key")
 with Client("127.0.0.1:50051", tokens) as client:
     answer = client.call("national.person.basic", {"resident_id": "…"}, purpose="subsidy-check")
     print(answer.found, answer.fields, answer.provenance.source)
+    verdict = client.match("population", {"resident_id": "…"}, {"name": "…"}, purpose="subsidy-check")
+    print(verdict.overall, verdict.verdicts["name"].verdict, verdict.status)
 
 With TLS: Client(target, credentials=tls("ca.pem", "tax-hall.pem", "tax-hall-tls.key")), with the certificate alone
 or together with TokenSource(…, certificate_file="tax-hall.pem").
 """
 
-from broker.client.answer import Answer, Provenance
+from broker.client.answer import Answer, Compared, Matched, Provenance
 from broker.client.channel import aio_channel, channel, tls
 from broker.client.client import AsyncClient, Client
 from broker.client.credentials import TokenSource, generate_key, issue_token, load_key
@@ -30,7 +32,9 @@ __all__ = [
     "AsyncClient",
     "CallFailed",
     "Client",
+    "Compared",
     "InvalidArguments",
+    "Matched",
     "NotGranted",
     "OverRate",
     "Provenance",

@@ -13,7 +13,7 @@ from broker.v1 import exchange_pb2 as pb
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Where an answer comes from and how old it is."""
 
-    source: str  # UPSTREAM or CACHE
+    source: str  # UPSTREAM, CACHE or RECORDS
     level: str  # NATIONAL, PROVINCIAL or CITY
     provider: str
     interface: str
@@ -21,7 +21,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     fetched_at: dt.datetime
     age_s: float
     stale: bool
-    digest: str  # SHA-256 of the payload, hexadecimal
+    digest: str  # SHA-256 of the payload, hexadecimal; "" of a comparison, which has none
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,21 +32,60 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict on one asserted field."""
+
+    verdict: str  # MATCH, CLOSE, MISMATCH or NOT_HELD
+    score: float  # how alike the two are where the verdict is CLOSE, in (0, 1); else 0
+
+
+class Matched(msgspec.Struct, frozen=True, kw_only=True):
+    """What a comparison says of a subject."""
+
+    found: bool
+    verdicts: dict[str, Compared]
+    status: str  # VALID, CANCELLED, DECEASED or EXPIRED; "" if not known
+    overall: str  # as `verdict`; "" where there is no record
+    provenance: Provenance
+
+
 def from_message(message: pb.CallResponse) -> Answer:
     """Decode a response whose payload is JSON."""
-    provenance = message.provenance
     return Answer(
         found=message.outcome == pb.OUTCOME_FOUND,
         fields=msgspec.json.decode(message.payload) if message.payload else {},
-        provenance=Provenance(
-            source=pb.Source.Name(provenance.source).removeprefix("SOURCE_"),
-            level=pb.Level.Name(provenance.level).removeprefix("LEVEL_"),
-            provider=provenance.provider,
-            interface=provenance.interface,
-            version=provenance.version,
-            fetched_at=provenance.fetched_at.ToDatetime(tzinfo=dt.UTC),
-            age_s=provenance.age.ToTimedelta().total_seconds(),
-            stale=provenance.stale,
-            digest=provenance.digest.hex(),
-        ),
+        provenance=_provenance(message.provenance),
+    )
+
+
+def from_match(message: pb.MatchResponse) -> Matched:
+    """Decode a comparison."""
+    return Matched(
+        found=message.outcome == pb.OUTCOME_FOUND,
+        verdicts={name: Compared(verdict=_verdict(v.verdict), score=v.score) for name, v in message.verdicts.items()},
+        status=_named(pb.SubjectStatus.Name(message.status), "SUBJECT_STATUS_"),
+        overall=_verdict(message.overall),
+        provenance=_provenance(message.provenance),
+    )
+
+
+def _verdict(value: pb.Verdict.ValueType) -> str:
+    return _named(pb.Verdict.Name(value), "VERDICT_")
+
+
+def _named(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).removeprefix("UNSPECIFIED")
+
+
+def _provenance(message: pb.Provenance) -> Provenance:
+    return Provenance(
+        source=_named(pb.Source.Name(message.source), "SOURCE_"),
+        level=_named(pb.Level.Name(message.level), "LEVEL_"),
+        provider=message.provider,
+        interface=message.interface,
+        version=message.version,
+        fetched_at=message.fetched_at.ToDatetime(tzinfo=dt.UTC),
+        age_s=message.age.ToTimedelta().total_seconds(),
+        stale=message.stale,
+        digest=message.digest.hex(),
     )

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from broker.client.answer import Answer, from_message
+from broker.client.answer import Answer, Matched, from_match, from_message
 from broker.client.channel import Tokens, aio_channel, channel
 from broker.client.failures import decode
 from broker.v1 import exchange_pb2 as pb
@@ -27,6 +27,13 @@ def _request(
     if max_age_s is not None:
         request.max_age.FromTimedelta(dt.timedelta(seconds=max_age_s))
     return request
+
+
+def _match_request(
+    target: str, key: Mapping[str, str], asserted: Mapping[str, str], purpose: str, context: Mapping[str, Any]
+) -> pb.MatchRequest:
+    fields = {name: text for name, text in context.items() if name not in _METADATA}
+    return pb.MatchRequest(interface=target, key=key, asserted=asserted, purpose=purpose, **fields)
 
 
 def _metadata(context: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -63,6 +70,28 @@ class Client:
         except grpc.RpcError as error:
             raise decode(error) from None
         return from_message(message)
+
+    def match(
+        self,
+        target: str,
+        key: Mapping[str, str],
+        asserted: Mapping[str, str],
+        *,
+        purpose: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **context: str,
+    ) -> Matched:
+        """Ask whether asserted fields agree with the record that an interface, or a record base, has under a key.
+
+        Raises:
+            CallFailed: one of its kinds.
+        """
+        try:
+            request = _match_request(target, key, asserted, purpose, context)
+            message = self.exchange.Match(request, timeout=timeout_s, metadata=_metadata(context))
+        except grpc.RpcError as error:
+            raise decode(error) from None
+        return from_match(message)
 
     def close(self) -> None:
         """Close the channel."""
@@ -105,6 +134,28 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise decode(error) from None
         return from_message(message)
+
+    async def match(
+        self,
+        target: str,
+        key: Mapping[str, str],
+        asserted: Mapping[str, str],
+        *,
+        purpose: str,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **context: str,
+    ) -> Matched:
+        """Ask whether asserted fields agree with the record that an interface, or a record base, has under a key.
+
+        Raises:
+            CallFailed: one of its kinds.
+        """
+        try:
+            request = _match_request(target, key, asserted, purpose, context)
+            message = await self.exchange.Match(request, timeout=timeout_s, metadata=_metadata(context))
+        except grpc.RpcError as error:
+            raise decode(error) from None
+        return from_match(message)
 
     async def close(self) -> None:
         """Close the channel."""

@@ -49,6 +49,12 @@ def _project(record: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, An
     return {field: record.get(field) for field in fields}
 
 
+def payload(answer: Answer) -> dict[str, Any]:
+    """Return the fields of an answer that was encoded as JSON and found a record."""
+    fields: dict[str, Any] = msgspec.json.decode(pb.CallResponse.FromString(answer.body).payload)
+    return fields
+
+
 def wire(answer: Answer) -> bytes:
     """Return a whole `CallResponse` as it goes on the wire."""
     age = Duration(seconds=answer.age_ms // 1000, nanos=answer.age_ms % 1000 * 1_000_000)

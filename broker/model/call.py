@@ -26,6 +26,7 @@ class Source(enum.IntEnum):
 
     UPSTREAM = 1
     CACHE = 2
+    RECORDS = 3
 
 
 class Times(NamedTuple):
@@ -67,6 +68,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     max_age_ms: int | None = None  # None: what the interface allows
     previous_attempts: int = 0  # how often the consumer's gRPC library has sent this call before
     encoding: Encoding = Encoding.JSON
+    asserted: Mapping[str, str] | None = None  # fields to compare with the record; None: the record itself is asked for
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,3 +132,38 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     snapshot_version: int = 0  # by which it was decided
     remaining: Remaining | None = None
+
+
+class Verdict(enum.IntEnum):
+    """The comparison of one asserted field with the record; numbers as in the contract."""
+
+    MATCH = 1
+    CLOSE = 2
+    MISMATCH = 3
+    NOT_HELD = 4
+
+
+class FieldVerdict(NamedTuple):
+    """The verdict on one field, and how alike the two are where it is CLOSE: in (0, 1), else 0."""
+
+    verdict: Verdict
+    score: float = 0.0
+
+
+class SubjectStatus(enum.IntEnum):
+    """The state of a record; numbers as in the contract."""
+
+    UNKNOWN = 0
+    VALID = 1
+    CANCELLED = 2
+    DECEASED = 3
+    EXPIRED = 4
+
+
+class Matched(msgspec.Struct, frozen=True, kw_only=True):
+    """What a comparison says: verdicts, never a stored value."""
+
+    answer: Answer  # of which only where it comes from, and what is left of limits, may be told
+    verdicts: Mapping[str, FieldVerdict]
+    status: SubjectStatus
+    overall: Verdict | None  # None: there is no record

@@ -1,4 +1,4 @@
-"""What the catalogue says: providers, resources, interfaces, consumers and grants, as they stand in TOML and in the snapshot.
+"""What the catalogue says: providers, resources, bases, interfaces, consumers and grants, as in TOML and in the snapshot.
 
 Every value is frozen and strict: an unknown key or a wrong type is refused when it is decoded. Rules that need more than one
 value (a grant names fields of an interface, …) are in `policy/validate.py`. What must not go in here: behaviour beyond
@@ -100,7 +100,11 @@ class SqlEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="
     pool_size: Annotated[int, msgspec.Meta(ge=1, le=100)] = 5
 
 
-Endpoint = HttpEndpoint | GrpcEndpoint | SqlEndpoint
+class RecordsEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="records"):
+    """A provider whose records the broker itself holds, in record bases."""
+
+
+Endpoint = HttpEndpoint | GrpcEndpoint | SqlEndpoint | RecordsEndpoint
 
 
 class Provider(Value, frozen=True, kw_only=True):
@@ -111,6 +115,26 @@ class Provider(Value, frozen=True, kw_only=True):
     level: Level
     endpoint: Endpoint | None = None  # None: nothing can be asked of it yet
     approvers: tuple[Identifier, ...] = ()  # consumers that decide on requests for grants to its interfaces
+
+
+# --- record bases: what the broker holds itself --------------------------------------------------------------------------
+
+
+class RecordField(Value, frozen=True, kw_only=True):
+    """One field of the records of a base."""
+
+    type: SemanticType
+    title: str = ""
+    required: bool = False  # a record without it is refused when it is loaded
+
+
+class BaseDeclaration(Value, frozen=True, kw_only=True):
+    """Records of one kind, e.g. the population, under one key; loaded by `broker records load`."""
+
+    id: Identifier
+    title: str = ""
+    key: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1, max_length=8)]
+    fields: Annotated[dict[FieldName, RecordField], msgspec.Meta(min_length=1, max_length=256)]
 
 
 # --- interfaces: what can be asked --------------------------------------------------------------------------------------
@@ -193,7 +217,32 @@ class SqlOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag=
     fields: dict[str, str] = {}  # our field -> column
 
 
-Operation = HttpOperation | GrpcOperation | SqlOperation
+class RecordsOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="records"):
+    """The interface is answered from a record base: its arguments are the base's key."""
+
+    base: Identifier
+    fields: dict[FieldName, FieldName] = {}  # our field -> field of the base
+
+
+Operation = HttpOperation | GrpcOperation | SqlOperation | RecordsOperation
+
+
+class Standing(Value, frozen=True, kw_only=True):
+    """How a record says whether it is in force. A value that is not named here says nothing."""
+
+    field: FieldName | None = None  # of the answer
+    valid: tuple[str, ...] = ()
+    cancelled: tuple[str, ...] = ()
+    deceased: tuple[str, ...] = ()
+    expired: tuple[str, ...] = ()
+    until: FieldName | None = None  # of the answer: the last day on which the record is in force
+
+
+class MatchRule(Value, frozen=True, kw_only=True):
+    """How the verdicts on single fields become one. The worst counts: mismatch, not held, close, match."""
+
+    decisive: tuple[FieldName, ...] = ()  # the fields that count; empty: all that are asserted
+    accept_score: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # a field as close as this counts as a match
 
 
 class Interface(Value, frozen=True, kw_only=True):
@@ -208,6 +257,8 @@ class Interface(Value, frozen=True, kw_only=True):
     answer: dict[FieldName, AnswerField]
     subject: Subject
     operation: Operation
+    standing: Standing = Standing()
+    match: MatchRule = MatchRule()
     freshness: Freshness = Freshness()
     timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 3000
     probe: dict[FieldName, str] = {}  # arguments to ask with, now and then, whether it still answers; of a made-up subject
@@ -308,6 +359,7 @@ class Catalogue(Value, frozen=True, kw_only=True):
 
     providers: tuple[Provider, ...] = ()
     resources: tuple[Resource, ...] = ()
+    bases: tuple[BaseDeclaration, ...] = ()
     interfaces: tuple[Interface, ...] = ()
     consumers: tuple[Consumer, ...] = ()
     groups: tuple[Group, ...] = ()

@@ -7,7 +7,7 @@ values; a name that is not in the schema is repeated only if it could be a field
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from broker._native.cachekey import cache_key
 from broker.config import Limits
@@ -43,12 +43,13 @@ def _context_violations(request: Request) -> Iterator[Violation]:
 
 
 def _weight_violations(request: Request, limits: Limits) -> Iterator[Violation]:
-    if len(request.arguments) > limits.max_arguments:
-        yield Violation("arguments", f"must not be more than {limits.max_arguments}")
-        return
-    for name, text in request.arguments.items():
-        if len(name) + len(text.encode()) > limits.max_argument_bytes:
-            yield Violation(_path(name), f"must not be longer than {limits.max_argument_bytes} bytes")
+    for part, given in (("arguments", request.arguments), ("asserted", request.asserted or {})):
+        if len(given) > limits.max_arguments:
+            yield Violation(part, f"must not be more than {limits.max_arguments}")
+            continue
+        for name, text in given.items():
+            if len(name) + len(text.encode()) > limits.max_argument_bytes:
+                yield Violation(_path(name, part), f"must not be longer than {limits.max_argument_bytes} bytes")
 
 
 def canonicalise(snapshot: Snapshot, interface: Interface, request: Request) -> Question:
@@ -96,5 +97,22 @@ def answer_key(question: Question, encoding: Encoding, mask: bytes) -> bytes:
     return cache_key(interface.id, interface.version, encoding, question.definition + mask, question.arguments)
 
 
-def _path(name: str) -> str:
-    return f"arguments.{name}" if _FIELD_NAME.fullmatch(name) else "arguments"
+def check_asserted(request: Request, granted: Collection[str]) -> None:
+    """Refuse to compare what the grant does not show, alike whether the record has it or not.
+
+    Raises:
+        InvalidRequest: nothing is asserted, or a field that is not granted, or an empty one; every one is named.
+    """
+    asserted = request.asserted or {}
+    violations = [Violation("asserted", "is required")] if not asserted else []
+    for name in sorted(asserted):
+        if name not in granted:
+            violations.append(Violation(_path(name, "asserted"), "is not a field that the grant gives"))
+        elif not asserted[name].strip():
+            violations.append(Violation(_path(name, "asserted"), "must not be empty"))
+    if violations:
+        raise InvalidRequest(*violations)
+
+
+def _path(name: str, part: str = "arguments") -> str:
+    return f"{part}.{name}" if _FIELD_NAME.fullmatch(name) else part

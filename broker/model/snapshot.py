@@ -16,11 +16,12 @@ import msgspec
 
 from broker._native.policy import Image
 from broker.model.call import Authority
-from broker.model.catalogue import DAYS, Consumer, Disclosure, Grant, Group, Interface, Provider, Resource
+from broker.model.catalogue import DAYS, BaseDeclaration, Consumer, Disclosure, Grant, Group, Interface, Provider, Resource
 
 CURRENT = 0  # the version number that means "the current one"
 VERDICT_ONLY, STALE_ALLOWED, OPERATOR_REQUIRED, DEVICE_REQUIRED = 1, 2, 4, 8  # flags of a term
-_NO_PART_OF_ANSWERS = frozenset(("title", "resource", "timeout_ms", "probe"))  # of an interface; whatever else it has counts
+# Of an interface; whatever else it has counts.
+_NO_PART_OF_ANSWERS = frozenset(("title", "resource", "timeout_ms", "probe", "standing", "match"))
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -46,6 +47,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     public_keys: Mapping[tuple[str, str], str]  # (consumer, key id) -> base64
     certificate_names: Mapping[str, str]  # "uri:…" or "dns:…" of a client certificate -> consumer
     resources: Mapping[str, Resource]
+    bases: Mapping[str, BaseDeclaration]
     groups: Mapping[str, Group]
     authorities: dict[int, Authority] = {}  # those asked for so far, by ref
 
@@ -66,6 +68,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             public_keys={(c.id, key.id): key.public_key for c in consumers.values() for key in c.keys},
             certificate_names={name: c.id for c in consumers.values() for name in c.certificates},
             resources=dict(values["resources"]),
+            bases=dict(values["bases"]),
             groups=dict(values["groups"]),
         )
 

@@ -71,7 +71,9 @@ def authorise(snapshot: Snapshot, consumer: Consumer, request: Request, times: T
         request.purpose,
         request.matter,
         request.unit,
-        Says.OPERATOR * bool(request.operator) | Says.DEVICE * bool(request.device),
+        Says.OPERATOR * bool(request.operator)
+        | Says.DEVICE * bool(request.device)
+        | Says.VERDICT * (request.asserted is not None),
         times.earliest_ms,
         times.latest_ms,
     )

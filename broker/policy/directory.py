@@ -16,11 +16,12 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 import msgspec
 
 from broker.errors import DirectoryUnusable
-from broker.model.catalogue import Catalogue, Consumer, Grant, Group, Interface, Provider, Resource, Value
+from broker.model.catalogue import BaseDeclaration, Catalogue, Consumer, Grant, Group, Interface, Provider, Resource, Value
 
 KINDS: dict[str, type[Value]] = {
     "providers": Provider,
     "resources": Resource,
+    "bases": BaseDeclaration,
     "interfaces": Interface,
     "consumers": Consumer,
     "groups": Group,

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from broker.model.catalogue import (
     PLACEHOLDER,
+    AnswerField,
+    BaseDeclaration,
     Consumer,
     Envelope,
     Grant,
@@ -27,7 +29,10 @@ from broker.model.catalogue import (
     HttpOperation,
     Interface,
     Provider,
+    RecordsEndpoint,
+    RecordsOperation,
     Resource,
+    SemanticType,
     SqlEndpoint,
     SqlOperation,
     Template,
@@ -38,8 +43,14 @@ from broker.policy.wording import CLOCK, OPERATOR
 
 ConnectorRule = Callable[[Interface, Provider], list[str]]
 
-_SPEAKS: dict[type, type] = {HttpOperation: HttpEndpoint, GrpcOperation: GrpcEndpoint, SqlOperation: SqlEndpoint}
+_SPEAKS: dict[type, type] = {
+    HttpOperation: HttpEndpoint,
+    GrpcOperation: GrpcEndpoint,
+    SqlOperation: SqlEndpoint,
+    RecordsOperation: RecordsEndpoint,
+}
 _PORTS = range(1, 65_536)
+_NO_FIELD = AnswerField(type=SemanticType.TEXT)
 
 
 def problems(contents: Contents, connector_rule: ConnectorRule) -> list[str]:
@@ -54,8 +65,12 @@ def problems(contents: Contents, connector_rule: ConnectorRule) -> list[str]:
     for located in contents.entries["resources"]:
         found += _prefixed(located.where, _resource_problems(located.value, providers))
     resources = {r.value.code for r in contents.entries["resources"]}
+    bases = {b.value.id: b.value for b in contents.entries["bases"]}
+    for located in contents.entries["bases"]:
+        found += _prefixed(located.where, _base_problems(located.value))
     for located in contents.entries["interfaces"]:
         found += _prefixed(located.where, _interface_problems(located.value, providers, resources, connector_rule))
+        found += _prefixed(located.where, _records_problems(located.value, bases))
     consumers = {c.value.id for c in contents.entries["consumers"]}
     found += _holder_problems(contents, consumers)
     groups = {g.value.id for g in contents.entries["groups"]}
@@ -125,12 +140,61 @@ def _resource_problems(resource: Resource, providers: dict[str, Provider]) -> It
         yield f"provider: no provider `{resource.provider}`"
 
 
+def _base_problems(base: BaseDeclaration) -> Iterator[str]:
+    for name in base.key:
+        if name not in base.fields:
+            yield f"key: `{name}` is not a field"
+        elif not base.fields[name].required:
+            yield f"fields.{name}.required: must be true for a part of the key"
+    if len(set(base.key)) != len(base.key):
+        yield "key: a field stands twice"
+
+
+def _records_problems(interface: Interface, bases: Mapping[str, BaseDeclaration]) -> Iterator[str]:
+    """What an interface says of the base that it is answered from."""
+    operation = interface.operation
+    if not isinstance(operation, RecordsOperation):
+        return
+    base = bases.get(operation.base)
+    if base is None:
+        yield f"operation.base: no base `{operation.base}`"
+        return
+    if interface.freshness.cacheable:
+        yield "freshness.cacheable: must be false for a record base, which is read each time"
+    if interface.side_effect:
+        yield "side_effect: must be false for a record base"
+    yield from _key_problems(interface, base)
+    yield from _held_problems(interface, operation, base)
+
+
+def _key_problems(interface: Interface, base: BaseDeclaration) -> Iterator[str]:
+    if set(interface.arguments) != set(base.key):
+        yield f"arguments: must be the key of base `{base.id}`: {', '.join(base.key)}"
+    for name in sorted(interface.arguments.keys() & set(base.key) & base.fields.keys()):
+        if interface.arguments[name].type is not base.fields[name].type:
+            yield f"arguments.{name}.type: must be that of the base, {base.fields[name].type}"
+        if not interface.arguments[name].required:
+            yield f"arguments.{name}.required: must be true for a part of the key"
+
+
+def _held_problems(interface: Interface, operation: RecordsOperation, base: BaseDeclaration) -> Iterator[str]:
+    for name, field in interface.answer.items():
+        held = base.fields.get(operation.fields.get(name, name))
+        if held is None:
+            yield f"answer.{name}: base `{base.id}` has no field `{operation.fields.get(name, name)}`"
+        elif field.type is not held.type:
+            yield f"answer.{name}.type: must be that of the base, {held.type}"
+        elif field.required and not held.required:
+            yield f"answer.{name}.required: must be false, for the base does not require it"
+
+
 def _interface_problems(
     interface: Interface, providers: dict[str, Provider], resources: set[str], connector_rule: ConnectorRule
 ) -> Iterator[str]:
     if interface.resource and interface.resource not in resources:
         yield f"resource: no resource `{interface.resource}`"
     yield from _subject_problems(interface)
+    yield from _standing_problems(interface)
     yield from _freshness_problems(interface)
     yield from _operation_problems(interface)
     yield from _probe_problems(interface)
@@ -157,6 +221,23 @@ def _subject_problems(interface: Interface) -> Iterator[str]:
         yield f"subject.answer: `{subject.answer}` is not a field of the answer"
     elif asked is not None and answered.type is not asked.type:
         yield "subject.answer: must have the semantic type of subject.argument"
+
+
+def _standing_problems(interface: Interface) -> Iterator[str]:
+    standing = interface.standing
+    if standing.field is not None and standing.field not in interface.answer:
+        yield f"standing.field: `{standing.field}` is not a field of the answer"
+    named = {state: getattr(standing, state) for state in ("valid", "cancelled", "deceased", "expired")}
+    for key, values in named.items():
+        if values and standing.field is None:
+            yield f"standing.{key}: is never looked at without `field`"
+    for one, other in itertools.combinations(named, 2):
+        for value in sorted(set(named[one]) & set(named[other])):
+            yield f"standing.{other}: `{value}` stands in `{one}` too"
+    if standing.until is not None and interface.answer.get(standing.until, _NO_FIELD).type is not SemanticType.DATE:
+        yield f"standing.until: `{standing.until}` is not a date of the answer"
+    for name in sorted(set(interface.match.decisive) - interface.answer.keys()):
+        yield f"match.decisive: `{name}` is not a field of the answer"
 
 
 def _freshness_problems(interface: Interface) -> Iterator[str]:
@@ -188,7 +269,7 @@ def _probe_problems(interface: Interface) -> Iterator[str]:
 def _operation_problems(interface: Interface) -> Iterator[str]:
     for name in sorted(interface.operation.fields.keys() - interface.answer.keys()):
         yield f"operation.fields.{name}: is not a field of the answer"
-    if isinstance(interface.operation, SqlOperation):
+    if isinstance(interface.operation, SqlOperation | RecordsOperation):
         return
     yield from _envelope_problems(interface.operation.envelope)
     yield from _template_problems(interface.operation.parameters, interface.arguments.keys())

@@ -38,6 +38,7 @@ from broker.policy.quota import Quotas
 from broker.policy.spend import Limits
 from broker.policy.store import ControlPlane
 from broker.policy.subject_key import open_key
+from broker.records.store import Bases
 from broker.serve.admin_http import AdminHttp
 from broker.serve.announce import Announcer
 from broker.serve.chores import expire_grants, forget_subjects
@@ -77,6 +78,7 @@ class Core:
             identifier=Identifier(settings.identity, settings.limits.max_token_bytes),
             limits=_limits(settings, self._control),
             providers=Providers(settings),
+            bases=Bases(settings),
             snapshot=EMPTY,
             clock=Clock(settings.path("{data_dir}/clock"), settings.identity.clock_skew_s * 1000),
         )
@@ -214,6 +216,7 @@ class Core:
         await self._exchange.flights.drain()
         await self._exchange.providers.close()
         self._exchange.limits.close()
+        self._exchange.bases.close()
         self._exchange.cache.close()
 
 

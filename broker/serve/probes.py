@@ -25,7 +25,7 @@ from broker.errors import (
 )
 from broker.exchange import Exchange
 from broker.model.call import Request
-from broker.model.catalogue import Interface, Provider, Resource
+from broker.model.catalogue import Interface, Provider, RecordsOperation, Resource
 from broker.model.mounts import Finding, Mount, Report, advance, expected, interfaces_of, recall, report, state_of
 from broker.model.question import canonicalise
 from broker.model.snapshot import Snapshot
@@ -156,10 +156,8 @@ class MountProbes:
         None: the question could not be put, for a reason of ours, which says nothing about the provider.
         """
         interface, provider, config = probe.interface, probe.provider, self._exchange.config
-        if provider.endpoint is None:
-            return False
-        if not interface.probe:
-            return await reachable(provider.endpoint, config.upstream.connect_timeout_ms / 1000)
+        if not interface.probe or isinstance(interface.operation, RecordsOperation):
+            return await self._is_there(snapshot, probe)
         timeout_s = min(interface.timeout_ms, config.grpc.default_timeout_ms) / 1000
         try:
             question = canonicalise(snapshot, interface, Request(interface=interface.id, arguments=interface.probe, purpose=""))
@@ -174,6 +172,15 @@ class MountProbes:
             log.warning("a probe could not be sent", interface=interface.id, provider=provider.id, error=why)
             return None
         return True
+
+    async def _is_there(self, snapshot: Snapshot, probe: Probe) -> bool:
+        """Tell whether there is anything to ask: a base that can be read, or somebody who listens."""
+        operation, endpoint = probe.interface.operation, probe.provider.endpoint
+        if isinstance(operation, RecordsOperation):
+            return self._exchange.bases.readable(snapshot.bases[operation.base])
+        if endpoint is None:
+            return False
+        return await reachable(endpoint, self._exchange.config.upstream.connect_timeout_ms / 1000)
 
     def _count(self, found: Report) -> None:
         metrics.mount_resources.set(found.total.resources)

@@ -66,6 +66,18 @@ def said(context: Context, key: str) -> str:
     return str(found[0])
 
 
+def operator(written: str, context: Context) -> str:
+    """Return the person behind a call, who may stand in the message, in the metadata of a gateway, or in both alike.
+
+    Raises:
+        InvalidRequest: the two are not the same.
+    """
+    stated = said(context, OPERATOR)
+    if stated and written and stated != written:
+        raise InvalidRequest(Violation("operator", f"must be that of the metadata {OPERATOR}"))
+    return written or stated
+
+
 def previous_attempts(context: Context) -> int:
     """Return how often the caller's library says it has sent this call before (gRFC A6)."""
     stated = _values(context, "grpc-previous-rpc-attempts")

@@ -1,7 +1,9 @@
-"""`ExchangeService`: translates a call and its answer, and counts it."""
+"""`ExchangeService`: translates a call or a comparison and its answer, and counts it."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -9,8 +11,8 @@ import grpc
 from broker import exchange
 from broker.errors import BrokerError, InvalidRequest, Unauthenticated, Violation
 from broker.model.body import wire
-from broker.model.call import Answer, Encoding, Request, Source
-from broker.services import caller
+from broker.model.call import Answer, Encoding, Matched, Request, Source
+from broker.services import caller, match_messages
 from broker.telemetry import metrics
 from broker.v1 import exchange_pb2 as pb
 
@@ -20,6 +22,8 @@ _ENCODINGS = {
     pb.ENCODING_MSGPACK: Encoding.MSGPACK,
 }
 
+MOST_IN_A_BATCH = 1000
+_AT_ONCE = 64  # comparisons of one batch or stream
 _SNAPSHOT_VERSION = "broker-snapshot-version"
 
 
@@ -36,7 +40,7 @@ class ExchangeService:
             peer = caller.peer(context)
             answer = await exchange.call(self._broker, request, peer, context.time_remaining())
         except BrokerError as error:
-            self._count_failure(message, error)
+            self._count_failure(message.interface, message.version, error)
             if not isinstance(error, Unauthenticated):
                 context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
             raise
@@ -45,8 +49,64 @@ class ExchangeService:
         context.set_trailing_metadata((*_trailing(answer), *(((caller.PROOF, note),) if note else ())))
         return wire(answer)
 
-    def _count_failure(self, message: pb.CallRequest, error: BrokerError) -> None:
-        interface = self._broker.snapshot.interfaces.get((message.interface, message.version))
+    async def Match(self, message: pb.MatchRequest, context: caller.Context) -> pb.MatchResponse:
+        """Compare one subject's fields; see `broker/exchange.py`."""
+        try:
+            matched = await self._matched(message, context)
+        except Unauthenticated:
+            raise
+        except BrokerError:
+            context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
+            raise
+        context.set_trailing_metadata(_trailing(matched.answer))
+        return match_messages.response(matched)
+
+    async def BatchMatch(self, message: pb.BatchMatchRequest, context: caller.Context) -> pb.BatchMatchResponse:
+        """Compare many subjects' fields, some at once; each has its own result."""
+        if len(message.matches) > MOST_IN_A_BATCH:
+            raise InvalidRequest(Violation("matches", f"must not be more than {MOST_IN_A_BATCH}"))
+        limit = asyncio.Semaphore(_AT_ONCE)
+        results = await asyncio.gather(*(self._result(one, context, limit) for one in message.matches))
+        return pb.BatchMatchResponse(results=results)
+
+    async def StreamMatches(self, messages: AsyncIterator[pb.StreamMatchesRequest], context: caller.Context) -> None:
+        """Compare subjects' fields as they come; who does not read what is answered is not read from."""
+        limit, writing = asyncio.Semaphore(_AT_ONCE), asyncio.Lock()
+        async with asyncio.TaskGroup() as answering:
+            async for message in messages:
+                await limit.acquire()
+                answering.create_task(self._answer_one(message, context, limit, writing))
+
+    async def _answer_one(
+        self, message: pb.StreamMatchesRequest, context: caller.Context, limit: asyncio.Semaphore, writing: asyncio.Lock
+    ) -> None:
+        try:
+            result = await self._result(message.match, context, asyncio.Semaphore())
+            async with writing:
+                await context.write(pb.StreamMatchesResponse(correlation_id=message.correlation_id, result=result))
+        finally:
+            limit.release()
+
+    async def _result(self, message: pb.MatchRequest, context: caller.Context, limit: asyncio.Semaphore) -> pb.MatchResult:
+        """Compare one of many. Who is asking is found out for each: a stream may outlive a token."""
+        async with limit:
+            try:
+                return pb.MatchResult(response=match_messages.response(await self._matched(message, context)))
+            except BrokerError as error:
+                return pb.MatchResult(failure=match_messages.failure(error))
+
+    async def _matched(self, message: pb.MatchRequest, context: caller.Context) -> Matched:
+        try:
+            request = match_messages.request(message, context)
+            matched = await exchange.match(self._broker, request, caller.peer(context), context.time_remaining())
+        except BrokerError as error:
+            self._count_failure(message.base or message.interface, 0, error)
+            raise
+        _count(matched.answer)
+        return matched
+
+    def _count_failure(self, name: str, version: int, error: BrokerError) -> None:
+        interface = self._broker.snapshot.interfaces.get((name, version))
         if interface is None:
             metrics.calls.labels("UNKNOWN", "unknown", error.reason, "NONE").inc()
         else:
@@ -78,7 +138,7 @@ def _request(message: pb.CallRequest, context: caller.Context) -> Request:
         purpose=message.purpose,
         version=message.version,
         matter=message.matter,
-        operator=_operator(message, context),
+        operator=caller.operator(message.operator, context),
         unit=caller.said(context, caller.UNIT),
         device=caller.said(context, caller.DEVICE),
         case_id=message.case_id,
@@ -86,14 +146,6 @@ def _request(message: pb.CallRequest, context: caller.Context) -> Request:
         encoding=encoding,
         previous_attempts=caller.previous_attempts(context),
     )
-
-
-def _operator(message: pb.CallRequest, context: caller.Context) -> str:
-    """The person behind the call, who may stand in the message, in the metadata of a gateway, or in both alike."""
-    stated = caller.said(context, caller.OPERATOR)
-    if stated and message.operator and stated != message.operator:
-        raise InvalidRequest(Violation("operator", f"must be that of the metadata {caller.OPERATOR}"))
-    return message.operator or stated
 
 
 def _max_age_ms(message: pb.CallRequest) -> int | None:

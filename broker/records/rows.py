@@ -1,0 +1,130 @@
+"""One record as it is written, judged by its base's schema, and as it is stored: a key, and the values with their checksum.
+
+The key is canonical, so every written form of it finds the record; the values stay as they were written, for what they mean
+is for who compares them. Pure. What must not go in here: files, and LMDB.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from broker.model.catalogue import BaseDeclaration, RecordField
+from broker.model.semantics import NotCanonical, canonical
+
+MAX_TEXT_CHARS = 4096
+MAX_KEY_BYTES = 511  # of LMDB
+SEPARATOR = "\0"  # canonical forms have no control characters
+# Line breaks and tabs are part of an address or a remark; other control characters and lone surrogates are damage.
+_DAMAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+_CHECKSUM = struct.Struct("<I")
+_VALUES = msgspec.msgpack.Decoder(list[str | None])
+_encode = msgspec.msgpack.encode
+
+Values = tuple[str | None, ...]  # in the order of the base's fields
+
+
+class Problem(NamedTuple):
+    """What is wrong with one field of one row: a rule, never the value."""
+
+    field: str
+    rule: str
+
+
+class Row(NamedTuple):
+    """A record that can be stored. `unusual` names fields whose values have no canonical form and are kept as written."""
+
+    key: bytes
+    values: Values
+    unusual: tuple[str, ...]
+
+
+class Damaged(ValueError):
+    """What is stored is not what was written."""
+
+
+def read_row(base: BaseDeclaration, written: Mapping[str, str | None]) -> Row | list[Problem]:
+    """Return the record that a row holds, or everything that is wrong with it."""
+    values = tuple(_blank_is_none(written.get(name)) for name in base.fields)
+    problems = [
+        Problem(name, rule)
+        for (name, field), value in zip(base.fields.items(), values, strict=True)
+        if (rule := _broken_rule(field, value))
+    ]
+    held = dict(zip(base.fields, values, strict=True))
+    key, more = _canonical_key(base, held, {problem.field for problem in problems})
+    if problems or more:
+        return problems + more
+    return Row(key, values, tuple(_unusual(base, held)))
+
+
+def read_key(base: BaseDeclaration, written: Mapping[str, str | None]) -> bytes | list[Problem]:
+    """Return the stored key that a row names, or everything that is wrong with it."""
+    held = {name: _blank_is_none(written.get(name)) for name in base.key}
+    missing = [Problem(name, "is required") for name, value in held.items() if value is None]
+    key, problems = _canonical_key(base, held, {problem.field for problem in missing})
+    return missing + problems or key
+
+
+def _blank_is_none(text: str | None) -> str | None:
+    return text if text and not text.isspace() else None
+
+
+def _broken_rule(field: RecordField, value: str | None) -> str:
+    if value is None:
+        return "is required" if field.required else ""
+    if len(value) > MAX_TEXT_CHARS:
+        return f"must not be longer than {MAX_TEXT_CHARS} characters"
+    return "must not contain control characters" if _DAMAGE.search(value) else ""
+
+
+def _canonical_key(base: BaseDeclaration, held: Mapping[str, str | None], wrong: set[str]) -> tuple[bytes, list[Problem]]:
+    parts, problems = [], []
+    for name in base.key:
+        try:
+            parts.append(canonical(base.fields[name].type, held[name] or ""))
+        except NotCanonical as error:
+            problems += [] if name in wrong else [Problem(name, str(error))]
+    key = key_of(parts)
+    if len(key) > MAX_KEY_BYTES:
+        problems.append(Problem(base.key[-1], f"the key must not be longer than {MAX_KEY_BYTES} bytes"))
+    return key, problems
+
+
+def key_of(canonical_parts: Sequence[str]) -> bytes:
+    """Return the stored key of canonical values, in the order of the base's key."""
+    return SEPARATOR.join(canonical_parts).encode()
+
+
+def _unusual(base: BaseDeclaration, held: Mapping[str, str | None]) -> Iterator[str]:
+    for name, value in held.items():
+        if value is not None and name not in base.key:
+            try:
+                canonical(base.fields[name].type, value)
+            except NotCanonical:
+                yield name
+
+
+def pack(key: bytes, values: Values) -> bytes:
+    """Return what is stored under a key."""
+    packed = _encode(values)
+    return _CHECKSUM.pack(zlib.crc32(packed, zlib.crc32(key))) + packed
+
+
+def unpack(key: bytes, stored: bytes) -> list[str | None]:
+    """Return the values that were stored under a key.
+
+    Raises:
+        Damaged: they are not what was written, or not under this key.
+    """
+    if len(stored) < _CHECKSUM.size:
+        raise Damaged("too short")
+    (checksum,) = _CHECKSUM.unpack_from(stored)
+    if checksum != zlib.crc32(stored[_CHECKSUM.size :], zlib.crc32(key)):
+        raise Damaged("the checksum is wrong")
+    return _VALUES.decode(stored[_CHECKSUM.size :])

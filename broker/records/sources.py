@@ -1,0 +1,299 @@
+"""Rows for a base out of files and databases: CSV (UTF-8, GB18030 or another encoding), JSON lines, Parquet, a SQL query.
+
+Everything becomes text, for the base's schema says what it means. Files are streamed; nothing holds one whole. What must not
+go in here: what a row must be (rows.py). Imported by who loads, not by who serves.
+"""
+
+from __future__ import annotations
+
+import codecs
+import datetime as dt
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, Self
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import sqlalchemy
+from sqlalchemy.exc import SQLAlchemyError
+
+from broker.errors import DirectoryUnusable, RecordsRefused
+from broker.model.catalogue import BaseDeclaration
+from broker.records.load import Source
+from broker.records.store import check_names
+
+_LOOK_BYTES = 1 << 20
+_BLOCK_BYTES = 4 << 20
+_ROWS_A_BATCH = 50_000
+_ENCODINGS = ("utf-8", "gb18030")  # tried in this order, where none is given
+
+Advance = Callable[[float], None]  # is told the share of a file that has been read
+Written = Mapping[str, str | None]
+
+
+class Table(NamedTuple):
+    """Columns, and rows by their names."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[dict[str, Any]]
+
+
+class Wanted(NamedTuple):
+    """What rows are read for: a base, and the fields that there must be columns for."""
+
+    base: BaseDeclaration
+    fields: tuple[str, ...]
+
+    @classmethod
+    def records(cls, base: BaseDeclaration) -> Wanted:
+        """Whole records."""
+        return cls(base, tuple(name for name, field in base.fields.items() if field.required))
+
+    @classmethod
+    def keys(cls, base: BaseDeclaration) -> Wanted:
+        """Their keys."""
+        return cls(base, base.key)
+
+
+def from_file(wanted: Wanted, path: Path, encoding: str, advance: Advance) -> Source:
+    """Open a file.
+
+    Raises:
+        DirectoryUnusable: it cannot be read.
+        RecordsRefused: it is of an unknown kind, not in its encoding, not what its name says, or lacks a required column.
+    """
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise RecordsRefused(f"{path.name}: must be one of {', '.join(sorted(_READERS))}")
+    try:
+        return _source(wanted, path.name, reader(path, encoding, advance))
+    except OSError as error:
+        raise DirectoryUnusable(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def from_query(wanted: Wanted, url: sqlalchemy.URL, query: str) -> Source:
+    """Run a query whose columns are fields.
+
+    Raises:
+        RecordsRefused: the database cannot be asked, or a required column is missing.
+    """
+    return _source(wanted, "query", _query_table(url, query))
+
+
+def _source(wanted: Wanted, name: str, table: Table) -> Source:
+    names = check_names(wanted.base, table.columns)
+    missing = [field for field in wanted.fields if field not in names.values()]
+    if missing:
+        raise RecordsRefused(f"{name}: lacks columns that base `{wanted.base.id}` requires: {', '.join(missing)}")
+    if len(set(names.values())) < len(names):
+        raise RecordsRefused(f"{name}: two columns are the same field of base `{wanted.base.id}`")
+    return Source(name, _by_field(name, names, table.rows), tuple(c for c in table.columns if c not in names))
+
+
+def _by_field(name: str, names: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> Iterator[Written]:
+    try:
+        for row in rows:
+            yield {field: _text(row.get(column)) for column, field in names.items()}
+    except (pa.ArrowException, UnicodeError, msgspec.MsgspecError, SQLAlchemyError) as error:
+        raise RecordsRefused(f"{name}: {_without_values(error)}") from None
+
+
+def _without_values(error: Exception) -> str:
+    """What a library says of a file may quote it."""
+    if isinstance(error, UnicodeError) or "UTF8" in str(error):
+        return "is not in the encoding that was given or found out; say which with --encoding"
+    return "is not what its name says, or damaged"
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return value.isoformat() if isinstance(value, dt.date | dt.datetime) else str(value)
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------------------
+
+
+def _csv_table(path: Path, encoding: str, advance: Advance) -> Table:
+    found = encoding or _found_out(path)
+    stream = _Counted(path, advance)
+    options = pa.csv.ReadOptions(encoding=found, block_size=_BLOCK_BYTES)
+    with path.open("r", encoding=found, errors="replace", newline="") as file:
+        heading = file.readline().removeprefix("\ufeff")
+    delimiter = max(",;\t", key=heading.count)
+    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    columns = [name.removeprefix("\ufeff").strip().strip('"') for name in heading.rstrip("\r\n").split(delimiter)]
+    convert = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True, check_utf8=True
+    )
+    try:
+        reader = pa.csv.open_csv(stream, read_options=options, parse_options=parse, convert_options=convert)
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
+    return Table(tuple(reader.schema.names), (row for batch in reader for row in batch.to_pylist()))
+
+
+def _found_out(path: Path) -> str:
+    """The first encoding in which the beginning of a file can be read."""
+    with path.open("rb") as file:
+        beginning = file.read(_LOOK_BYTES)
+    for encoding in _ENCODINGS:
+        try:
+            codecs.getincrementaldecoder(encoding)().decode(beginning)
+        except UnicodeError:
+            continue
+        return encoding
+    raise RecordsRefused(f"{path.name}: is neither UTF-8 nor GB18030; say which encoding it has with --encoding")
+
+
+class _Counted:
+    """A file that tells how far it has been read."""
+
+    def __init__(self, path: Path, advance: Advance) -> None:
+        self._file: BinaryIO = path.open("rb")
+        self._bytes = max(1, path.stat().st_size)
+        self._advance = advance
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as a file does."""
+        data = self._file.read(size)
+        self._advance(self._file.tell() / self._bytes)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        self.closed = True
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+
+# --- JSON lines, Parquet, SQL -------------------------------------------------------------------------------------------
+
+
+_JSON_ROW = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
+
+
+def from_lines(wanted: Wanted, lines: Iterable[bytes]) -> Source:
+    """Read JSON objects, one a line, of which nothing is known beforehand."""
+    rows = (_JSON_ROW.decode(line) for line in lines if line.strip())
+    return Source("-", _by_field("-", {name: name for name in wanted.base.fields}, rows))
+
+
+def _jsonl_table(path: Path, _encoding: str, advance: Advance) -> Table:
+    """The columns are those of the first line; one that comes later is not looked at."""
+    with path.open("rb") as file:
+        first = file.readline()
+    try:
+        columns = tuple(_JSON_ROW.decode(first)) if first.strip() else ()
+    except msgspec.MsgspecError as error:
+        raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
+    return Table(columns, _json_rows(path, advance))
+
+
+def _json_rows(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
+    total, done = max(1, path.stat().st_size), 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            done += len(line)
+            if line.strip():
+                yield _JSON_ROW.decode(line)
+            if number % 10_000 == 0:
+                advance(done / total)
+
+
+def _parquet_table(path: Path, _encoding: str, advance: Advance) -> Table:
+    try:
+        file = pa.parquet.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
+    return Table(tuple(file.schema_arrow.names), _parquet_rows(file, advance))
+
+
+def _parquet_rows(file: pa.parquet.ParquetFile, advance: Advance) -> Iterator[dict[str, Any]]:
+    total, done = max(1, file.metadata.num_rows), 0
+    for batch in file.iter_batches(batch_size=_ROWS_A_BATCH):
+        yield from batch.to_pylist()
+        done += batch.num_rows
+        advance(done / total)
+
+
+def _query_table(url: sqlalchemy.URL, query: str) -> Table:
+    try:
+        connection = sqlalchemy.create_engine(url).connect().execution_options(stream_results=True, yield_per=_ROWS_A_BATCH)
+        result = connection.execute(sqlalchemy.text(query))
+        return Table(tuple(result.keys()), (dict(row) for row in result.mappings()))
+    except (SQLAlchemyError, ImportError) as error:
+        raise RecordsRefused(f"the database cannot be asked ({type(error).__name__})") from None
+
+
+_READERS: Mapping[str, Callable[[Path, str, Advance], Table]] = {
+    ".csv": _csv_table,
+    ".tsv": _csv_table,
+    ".jsonl": _jsonl_table,
+    ".ndjson": _jsonl_table,
+    ".parquet": _parquet_table,
+}
+
+
+# --- and back -----------------------------------------------------------------------------------------------------------
+
+
+def write(into: Path, names: Sequence[str], records: Iterable[Written]) -> int:
+    """Write records to a file of the kind its name says; returns how many.
+
+    Raises:
+        RecordsRefused: it is of an unknown kind.
+        DirectoryUnusable: it cannot be written.
+    """
+    writer = _WRITERS.get(into.suffix.lower())
+    if writer is None:
+        raise RecordsRefused(f"{into.name}: must be one of {', '.join(sorted(_WRITERS))}")
+    schema = pa.schema([(name, pa.string()) for name in names])
+    try:
+        with into.open("wb") as file, writer(file, schema) as sink:
+            return sum(_write_batch(sink, schema, batch) for batch in _batches(records))
+    except OSError as error:
+        raise DirectoryUnusable(f"{into}: cannot be written ({error.strerror or error})") from error
+
+
+def _batches(records: Iterable[Written]) -> Iterator[list[Written]]:
+    rest = iter(records)
+    while batch := list(itertools.islice(rest, _ROWS_A_BATCH)):
+        yield batch
+
+
+def _write_batch(sink: Any, schema: pa.Schema, batch: list[Written]) -> int:
+    sink.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
+    return len(batch)
+
+
+class _JsonLines:
+    """Writes batches as JSON objects, one a line."""
+
+    def __init__(self, file: BinaryIO, _schema: pa.Schema) -> None:
+        self._file = file
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Write every row."""
+        for row in batch.to_pylist():
+            self._file.write(msgspec.json.encode(row) + b"\n")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_WRITERS: Mapping[str, Callable[[BinaryIO, pa.Schema], Any]] = {
+    ".csv": pa.csv.CSVWriter,
+    ".jsonl": _JsonLines,
+    ".parquet": pa.parquet.ParquetWriter,
+}

@@ -1,0 +1,93 @@
+"""What a record says of what is asserted: a verdict a field, the state of the record, one verdict over all. Pure.
+
+A verdict says as little as it can: identifiers are the same or not, for "almost" would let them be found out digit by digit.
+What must not go in here: where the record comes from, and who may ask.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from broker.model.call import Answer, FieldVerdict, Matched, SubjectStatus, Verdict
+from broker.model.catalogue import Interface, MatchRule, SemanticType, Standing
+from broker.model.semantics import NotCanonical, canonical
+
+Compare = Callable[[SemanticType, str, str], FieldVerdict]
+
+MATCH, MISMATCH, NOT_HELD = FieldVerdict(Verdict.MATCH), FieldVerdict(Verdict.MISMATCH), FieldVerdict(Verdict.NOT_HELD)
+_MS_A_DAY = 86_400_000
+_STATES = {
+    "valid": SubjectStatus.VALID,
+    "cancelled": SubjectStatus.CANCELLED,
+    "deceased": SubjectStatus.DECEASED,
+    "expired": SubjectStatus.EXPIRED,
+}
+_WORST_FIRST = (Verdict.MISMATCH, Verdict.NOT_HELD, Verdict.CLOSE, Verdict.MATCH)
+
+
+def judge(answer: Answer, asserted: Mapping[str, str], held: Mapping[str, Any] | None, now_ms: int) -> Matched:
+    """Compare asserted fields with a record, or with there being none."""
+    if held is None:
+        return Matched(answer=answer, verdicts={}, status=SubjectStatus.UNKNOWN, overall=None)
+    interface = answer.interface
+    verdicts = {name: _compare(interface, name, text, held.get(name)) for name, text in asserted.items()}
+    return Matched(
+        answer=answer,
+        verdicts=verdicts,
+        status=status_of(interface.standing, held, now_ms),
+        overall=overall(interface.match, verdicts),
+    )
+
+
+def overall(rule: MatchRule, verdicts: Mapping[str, FieldVerdict]) -> Verdict:
+    """Return the worst verdict on the fields that count; where none of those was asserted, on all."""
+    counted = [verdicts[name] for name in rule.decisive if name in verdicts] or list(verdicts.values())
+    accepted = {
+        Verdict.MATCH if one.verdict is Verdict.CLOSE and one.score >= rule.accept_score else one.verdict for one in counted
+    }
+    return next(verdict for verdict in _WORST_FIRST if verdict in accepted)
+
+
+def status_of(standing: Standing, held: Mapping[str, Any], now_ms: int) -> SubjectStatus:
+    """Return the state that a record says it is in; one that is in force and past its last day has expired."""
+    said = str(held.get(standing.field) or "").strip() if standing.field else ""
+    state = next((state for name, state in _STATES.items() if said and said in getattr(standing, name)), None)
+    if state not in (None, SubjectStatus.VALID):
+        return state
+    until = _date(held.get(standing.until)) if standing.until else None
+    if until is None:
+        return state or SubjectStatus.UNKNOWN
+    if until < dt.date(1970, 1, 1) + dt.timedelta(days=now_ms // _MS_A_DAY):
+        return SubjectStatus.EXPIRED
+    return state or SubjectStatus.VALID
+
+
+def _date(value: Any) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(canonical(SemanticType.DATE, str(value)))
+    except NotCanonical:
+        return None
+
+
+def _compare(interface: Interface, name: str, asserted: str, held: Any) -> FieldVerdict:
+    if held is None or held == "":
+        return NOT_HELD
+    kind = interface.answer[name].type
+    return _COMPARE.get(kind, _same)(kind, asserted, str(held))
+
+
+def _same(kind: SemanticType, asserted: str, held: str) -> FieldVerdict:
+    return MATCH if _plain(kind, asserted) == _plain(kind, held) else MISMATCH
+
+
+def _plain(kind: SemanticType, text: str) -> str:
+    """The canonical form, or what there is where there is none."""
+    try:
+        return canonical(kind, text)
+    except NotCanonical:
+        return " ".join(text.split())
+
+
+_COMPARE: Mapping[SemanticType, Compare] = {}
