@@ -246,10 +246,8 @@ def _write_bad_rows(file: Path | None, bad: Sequence[tuple[str, int, str, str]])
         return
     try:
         if file.suffix.lower() == ".json":
-            file.write_bytes(
-                msgspec.json.format(msgspec.json.encode([dict(zip(BadRow._fields, row, strict=True)) for row in bad]), indent=2)
-                + b"\n"
-            )
+            told = [dict(zip(BadRow._fields, row, strict=True)) for row in bad]
+            file.write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2) + b"\n")
             return
         with file.open("w", encoding="utf-8-sig", newline="") as stream:
             writer = csv.writer(stream)
