@@ -33,6 +33,12 @@ def test_the_catalogue_shown_can_be_applied(tmp_path: Path) -> None:
     assert len(read_valid(tmp_path).grants) == 1
 
 
+def test_the_record_base_shown_can_be_applied(tmp_path: Path) -> None:
+    (block,) = _blocks(ROOT / "docs/records.md", "toml")
+    (tmp_path / "all.toml").write_text(block)
+    assert [base.id for base in read_valid(tmp_path).bases] == ["population"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_shown_exists(page: Path) -> None:
     lines = [line.strip() for block in _blocks(page, "sh") for line in block.splitlines()]
