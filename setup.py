@@ -95,6 +95,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "shared": (),
     "plans": (),
     "hot_call": ("libcrypto", "libnghttp2"),
+    "normalise": (),
+    "normal_columns": (),
 }
 
 if __name__ == "__main__":
