@@ -85,19 +85,36 @@ cdef inline bint is_service(const NormalPhone *phone) noexcept nogil:
         and phone.digits[2] == c'0'
 
 
-cdef inline void drop_country(NormalPhone *phone, bint plus) noexcept nogil:
-    """Take off +86, 0086 and 86; put the trunk 0 back before an area. Another country's code stays, without 00."""
-    cdef bint zeros = phone.size > 10 and phone.digits[0] == c'0' and phone.digits[1] == c'0'
-    if zeros:
+cdef inline bint has_zeros(const NormalPhone *phone) noexcept nogil:
+    return phone.size > 10 and phone.digits[0] == c'0' and phone.digits[1] == c'0'
+
+
+cdef inline bint has_china(const NormalPhone *phone, bint abroad) noexcept nogil:
+    return phone.size >= 10 and phone.digits[0] == c'8' and phone.digits[1] == c'6' and (abroad or phone.size == 13)
+
+
+cdef inline void add_trunk(NormalPhone *phone) noexcept nogil:
+    """Put the 0 back before an area; mobile and service numbers have none."""
+    if is_mobile(phone) or is_service(phone) or phone.digits[0] == c'0' or not 9 <= phone.size < MOST_PHONE_DIGITS:
+        return
+    memmove(phone.digits + 1, phone.digits, phone.size)
+    phone.digits[0] = c'0'
+    phone.size += 1
+
+
+cdef inline void drop_country(NormalPhone *phone, bint abroad) noexcept nogil:
+    """Take off 00, +86 and 86, however often they were typed. Another country's code stays, without + and 00."""
+    cdef bint domestic = False
+    while has_zeros(phone) or has_china(phone, abroad):
+        if has_zeros(phone):
+            abroad = True
+        else:
+            abroad = False
+            domestic = True
         drop_front(phone, 2)
-    if phone.size >= 10 and phone.digits[0] == c'8' and phone.digits[1] == c'6' and (plus or zeros or phone.size == 13):
-        drop_front(phone, 2)
-        if is_mobile(phone) or is_service(phone) or phone.digits[0] == c'0' or phone.size < 9:
-            return
-        memmove(phone.digits + 1, phone.digits, phone.size)
-        phone.digits[0] = c'0'
-        phone.size += 1
-    elif plus or zeros:
+    if domestic:
+        add_trunk(phone)
+    elif abroad:
         phone.flags |= PHONE_FOREIGN
 
 

@@ -7,7 +7,6 @@ meaning, Python objects, allocation.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from libc.string cimport memcpy
 
 from cursor cimport Cursor, cursor_over, take_u8
 from normal_tables cimport (
@@ -79,7 +78,7 @@ cdef inline uint32_t take_code(Cursor *cursor) noexcept nogil:
         if not ahead.ok or (byte & 0xC0) != 0x80:
             return NO_CHARACTER
         code = (code << 6) | (byte & 0x3F)
-    if code < (0x80 << (5 * (more - 1) + (more > 1))) or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
+    if code < (0x80 << (5 * (more - 1) - (more > 1))) or code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
         return NO_CHARACTER
     cursor[0] = ahead
     return code
@@ -111,6 +110,16 @@ cdef inline void fold_text(const Tables *tables, const Text *text, Codes *codes)
         for i in range(text.size):
             if not put_folded(tables, codes, (<const uint32_t *>text.data)[i]):
                 return
+
+
+cdef inline void single_spaces(Codes *codes) noexcept nogil:
+    """Leave one space of each run and none at the ends, in place."""
+    cdef int i, kept = 0
+    for i in range(codes.size):
+        if codes.at[i] != c' ' or (kept > 0 and codes.at[kept - 1] != c' '):
+            codes.at[kept] = codes.at[i]
+            kept += 1
+    codes.size = kept - (kept > 0 and codes.at[kept - 1] == c' ')
 
 
 # --- what a folded character is ----------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ from normal_phone cimport (
     normal_phone,
 )
 from normal_tables cimport READING, Tables, is_sign, reading_value, shape_class, view_tables
-from normal_text cimport Codes, Text, fold_text
+from normal_text cimport Codes, Text, fold_text, single_spaces
 
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
@@ -156,6 +156,14 @@ def fold(text):
     """See `normalise.pyi`."""
     cdef Codes codes
     fold_object(&codes, text)
+    return text_of(codes.at, codes.size)
+
+
+def free_text(text):
+    """See `normalise.pyi`."""
+    cdef Codes codes
+    fold_object(&codes, text)
+    single_spaces(&codes)
     return text_of(codes.at, codes.size)
 
 

@@ -25,6 +25,9 @@ VALID: int
 def fold(text: str) -> str:
     """Fold a text character by character; what every other function begins with."""
 
+def free_text(text: str) -> str:
+    """Fold a text that is of no kind below, with single spaces and none at the ends."""
+
 def syllable(character: str) -> int:
     """Return the number of the most common reading of one folded character; 0 where it has none."""
 
@@ -77,7 +80,7 @@ def company_name(text: str) -> CompanyName:
     """Normalise the name of a company."""
 
 def date(text: str) -> int:
-    """Return a day of the Gregorian calendar as yyyymmdd; 0 where the text is not certainly one. Then compare `fold(text)`."""
+    """Return a day of the Gregorian calendar as yyyymmdd; 0 where the text is not certainly one. Then compare `free_text(text)`."""
 
 @final
 class Identifier:
