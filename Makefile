@@ -6,13 +6,14 @@
 #   make sanitize, make fuzz SECONDS=60    the native modules under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make oracle  a million decisions of the native policy against their truth table
 #   make conformance   h2spec and grpc-go's interop client against a front (builds them; needs Go)
+#   make tables  the tables of normalisation anew (needs OpenCC and pypinyin in .venv; the file is checked in)
 #   make soak    ten minutes of everything while fronts and core are killed (SECONDS=60 make soak: shorter)
 #   make quota   100,000 calls while the core is killed each second: never one more answer than the quota
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
 STAMPS := .venv/stamps
-NATIVE := $(wildcard ext/*.pyx ext/*.pxd ext/broker/_native/*.pxd ext/*.h ext/*.c proto/broker/v1/*.proto) setup.py pyproject.toml
+NATIVE := $(wildcard broker/_native/*.bin ext/*.pyx ext/*.pxd ext/broker/_native/*.pxd ext/*.h ext/*.c proto/broker/v1/*.proto) setup.py pyproject.toml
 
 # The native modules once more, built with sanitizers, away from those that are in use; leaks are Python's own.
 SANITIZED := build/sanitize
@@ -20,10 +21,10 @@ SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
-	wire canonical_native front_relay front_interop)
-FUZZERS := cachekey policy wire front
+	wire canonical_native front_relay front_interop normalise normalise_fold normal_columns)
+FUZZERS := cachekey policy wire front normalise
 
-.PHONY: demo test check serve bench load sanitize fuzz oracle quota soak conformance setup build lock clean
+.PHONY: demo test check serve bench load sanitize fuzz oracle tables quota soak conformance setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -56,6 +57,9 @@ fuzz: $(SANITIZED)/built $(STAMPS)/dev
 
 oracle: setup $(STAMPS)/dev
 	POLICY_EXAMPLES=5000 $(BIN)/python -m pytest -q -p no:xdist --timeout=0 tests/test_policy_oracle.py
+
+tables: setup
+	$(BIN)/python -m tools.normalisation_tables
 
 quota: setup $(STAMPS)/dev
 	QUOTA_CALLS=100000 $(BIN)/python -m pytest -q -s -p no:xdist tests/test_quota_kills.py

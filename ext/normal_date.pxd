@@ -65,26 +65,26 @@ cdef inline bint exists(uint64_t year, uint64_t month, uint64_t day) noexcept no
 
 
 cdef inline uint32_t numeral(uint32_t code) noexcept nogil:
-    """Return the digit that an ideograph is, 0 to 9; NO_NUMERAL where it is none."""
+    """Return the digit that an ideograph is, 0 to 9; NO_NUMERAL where it is none. One chain, which becomes one switch."""
     if code == 0x3007 or code == 0x96F6:                            # 〇 零
         return 0
-    if code == 0x4E00 or code == 0x58F9:                            # 一 壹
+    elif code == 0x4E00 or code == 0x58F9:                            # 一 壹
         return 1
-    if code == 0x4E8C or code == 0x8D30:                            # 二 贰
+    elif code == 0x4E8C or code == 0x8D30:                            # 二 贰
         return 2
-    if code == 0x4E09 or code == 0x53C1:                            # 三 叁
+    elif code == 0x4E09 or code == 0x53C1:                            # 三 叁
         return 3
-    if code == 0x56DB or code == 0x8086:                            # 四 肆
+    elif code == 0x56DB or code == 0x8086:                            # 四 肆
         return 4
-    if code == 0x4E94 or code == 0x4F0D:                            # 五 伍
+    elif code == 0x4E94 or code == 0x4F0D:                            # 五 伍
         return 5
-    if code == 0x516D or code == 0x9646:                            # 六 陆
+    elif code == 0x516D or code == 0x9646:                            # 六 陆
         return 6
-    if code == 0x4E03 or code == 0x67D2:                            # 七 柒
+    elif code == 0x4E03 or code == 0x67D2:                            # 七 柒
         return 7
-    if code == 0x516B or code == 0x634C:                            # 八 捌
+    elif code == 0x516B or code == 0x634C:                            # 八 捌
         return 8
-    if code == 0x4E5D or code == 0x7396:                            # 九 玖
+    elif code == 0x4E5D or code == 0x7396:                            # 九 玖
         return 9
     return NO_NUMERAL
 

@@ -7,7 +7,7 @@ Each step is one pass that a second one would not change. What must not go in he
 
 from libc.stdint cimport uint32_t
 
-from normal_date cimport NO_NUMERAL, numeral
+from normal_date cimport HAN_NUMBER, NO_NUMERAL, numeral
 from normal_tables cimport Tables, is_sign
 from normal_text cimport Codes, is_alnum, is_digit, is_letter, put
 from normal_words cimport committees, counted, word, word_at, word_before
@@ -57,7 +57,9 @@ cdef inline void leave_out_signs(const Tables *tables, const Codes *codes, Codes
     out.cut = codes.cut
     for i in range(codes.size):
         code = codes.at[i]
-        if is_sign(tables, code) and not (code == c'#' and not gap and out.size > 0 and is_figure(out.at[out.size - 1])):
+        if code == c'#' and not gap and out.size > 0 and is_figure(out.at[out.size - 1]):
+            code = HAN_NUMBER
+        if is_sign(tables, code):
             gap = True
             dashed = dashed or code == c'-'
             continue
@@ -66,8 +68,7 @@ cdef inline void leave_out_signs(const Tables *tables, const Codes *codes, Codes
             break
         gap = dashed = False
         leave_out_committee(out)
-    if out.size > 0 and not is_alnum(out.at[out.size - 1]) and is_sign(tables, out.at[out.size - 1]) \
-            and out.at[out.size - 1] != c'#':
+    if out.size > 0 and is_sign(tables, out.at[out.size - 1]):
         out.size -= 1                           # the room ended behind a gap
 
 
@@ -77,10 +78,16 @@ cdef inline uint32_t unit_of(uint32_t code) noexcept nogil:
     return 10 if code == HAN_TEN_OF else 100 if code == HAN_HUNDRED else 1000 if code == HAN_THOUSAND else 0
 
 
+cdef inline bint may_be_numeral(uint32_t code) noexcept nogil:
+    return numeral(code) != NO_NUMERAL or unit_of(code) != 0
+
+
 cdef inline int numerals_end(const Codes *codes, int at) noexcept nogil:
     """Return where numerals end that begin here. Hundred and thousand alone are no number (百花, 千禧)."""
     cdef bint counts = False
     cdef int i = at
+    if not may_be_numeral(codes.at[at]):
+        return at
     while i < codes.size and (numeral(codes.at[i]) != NO_NUMERAL or unit_of(codes.at[i])):
         counts = counts or numeral(codes.at[i]) != NO_NUMERAL or codes.at[i] == HAN_TEN_OF
         i += 1

@@ -117,7 +117,7 @@ typedef struct {
 
 static const unit_word unit_words[] = {
     UNIT_AS("号楼", PART_BUILDING, "栋"), UNIT_AS("号栋", PART_BUILDING, "栋"), UNIT_AS("号幢", PART_BUILDING, "栋"),
-    UNIT_AS("号座", PART_BUILDING, "栋"), UNIT_AS("#楼", PART_BUILDING, "栋"), UNIT_AS("幢", PART_BUILDING, "栋"),
+    UNIT_AS("号座", PART_BUILDING, "栋"), UNIT_AS("幢", PART_BUILDING, "栋"),
     UNIT_AS("座", PART_BUILDING, "栋"), UNIT_AS("栋", PART_BUILDING, "栋"), UNIT_AS("单元", PART_UNIT, "单元"),
     UNIT_AS("门", PART_UNIT | ONLY_BEFORE_NO_IDEOGRAPH, "单元"), UNIT_AS("号室", PART_ROOM, "室"), UNIT_AS("号房", PART_ROOM, "室"),
     UNIT_AS("室", PART_ROOM, "室"), UNIT_AS("房", PART_ROOM | ONLY_BEFORE_NO_IDEOGRAPH, "室"),
@@ -125,7 +125,7 @@ static const unit_word unit_words[] = {
     UNIT_AS("村民小组", PART_GROUP, "组"), UNIT_AS("小组", PART_GROUP, "组"), UNIT_AS("组", PART_GROUP, "组"),
     UNIT_AS("大队", PART_GROUP, "组"), UNIT_AS("队", PART_GROUP, "组"), UNIT_AS("社区", PART_NONE, "社区"),
     UNIT_AS("社", PART_GROUP, "组"), UNIT_AS("弄", PART_LANE, "弄"), UNIT_AS("号院", PART_NUMBER, "号院"),
-    UNIT_AS("号", PART_NUMBER, "号"), UNIT_AS("#", PART_NUMBER, "号"),
+    UNIT_AS("号", PART_NUMBER, "号"),
     {END_OF_WORDS, U"", 0},
 };
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker._native import normal_columns, normalise
@@ -49,6 +49,7 @@ def check_addresses(source: Any, texts: list[str]) -> None:
     assert numbers(columns.hashes, "Q") == [hashed for parts in single for _, _, hashed in parts]
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_lists_and_tuples(texts: list[str]) -> None:
     for source in (texts, tuple(texts)):
@@ -57,6 +58,7 @@ def test_lists_and_tuples(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize("form", SOURCES)
+@settings(deadline=None)
 @given(texts=TEXTS)
 def test_arrow_arrays(form: str, texts: list[str]) -> None:
     texts = [text.encode(errors="replace").decode() for text in texts]

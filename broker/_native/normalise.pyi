@@ -38,8 +38,8 @@ def shape(character: str) -> int:
 class PersonName:
     """A name: small letters, no spaces beside ideographs, no dots, `?` for each character that is not known.
 
-    `readings` has one number a character of `text`, by the reading of surnames for the surname. `surname` is how many characters
-    that is (0: cannot be told), `first_part` how many stood before the first dot (all: none). Of a longer name 64 characters stay.
+    `readings` has one number a character of `text`; the surname is read as one. `surname` is how many characters that is (0:
+    cannot be told), `first_part` how many stood before the first dot (all: none). Of a longer name 64 characters stay.
     """
 
     @property
@@ -60,7 +60,8 @@ def person_name(text: str) -> PersonName:
 class CompanyName:
     """A company's name without spaces and signs (`text`) and its parts.
 
-    `core` is without place, 集团, legal form, branch and brackets, and never empty unless the text is. `form` is a place in `FORMS`.
+    `core` is without place, 集团, legal form, branch and brackets, and never empty unless the text is. `form` is a place in
+    `FORMS`.
     """
 
     @property
@@ -80,7 +81,10 @@ def company_name(text: str) -> CompanyName:
     """Normalise the name of a company."""
 
 def date(text: str) -> int:
-    """Return a day of the Gregorian calendar as yyyymmdd; 0 where the text is not certainly one. Then compare `free_text(text)`."""
+    """Return a day of the Gregorian calendar as yyyymmdd; 0 where the text is not certainly one.
+
+    What is 0 is compared as `free_text(text)`.
+    """
 
 @final
 class Identifier:
