@@ -21,7 +21,7 @@ SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
-	wire canonical_native front_relay front_interop normalise normalise_fold normal_columns)
+	wire canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns)
 FUZZERS := cachekey policy wire front normalise
 
 .PHONY: demo test check serve bench load sanitize fuzz oracle tables quota soak conformance setup build lock clean

@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from normal_numerals cimport leave_out_signs, write_figures
 from normal_tables cimport Tables, is_place
-from normal_text cimport Codes, is_alnum, is_digit, is_ideograph, put
+from normal_text cimport Codes, is_alnum, is_ideograph, put
 from normal_words cimport (
     ONLY_BEFORE_NO_IDEOGRAPH,
     PART_BUILDING,
@@ -101,7 +101,7 @@ cdef inline bint has_seen(const NormalAddress *address, int kind) noexcept nogil
 
 
 cdef inline uint64_t mix(uint64_t hash, uint64_t value) noexcept nogil:
-    """One step of FNV-1a over a whole code point; finished by `finish`."""
+    """One step of FNV-1a, over a whole code point at once."""
     return (hash ^ value) * <uint64_t>0x100000001B3
 
 

@@ -180,7 +180,7 @@ cdef int read_sequence(Take take, Column *columns, object source) except -1:
 
 
 cdef list read_columns(Take take, object source):
-    """Return the columns as bytes."""
+    """Return the columns as bytes, all COLUMNS of them; a kind of value fills its own."""
     cdef Column columns[COLUMNS]
     cdef int i
     for i in range(COLUMNS):

@@ -9,7 +9,7 @@ from libc.stdint cimport uint32_t
 
 from normal_date cimport HAN_NUMBER, NO_NUMERAL, numeral
 from normal_tables cimport Tables, is_sign
-from normal_text cimport Codes, is_alnum, is_digit, is_letter, put
+from normal_text cimport Codes, is_alnum, is_digit, put
 from normal_words cimport committees, counted, word, word_at, word_before
 
 cdef enum:
@@ -27,9 +27,12 @@ cdef inline bint is_figure(uint32_t code) noexcept nogil:
     return is_digit(code) or numeral(code) != NO_NUMERAL or code == HAN_TEN_OF
 
 
-cdef inline uint32_t sign_between(uint32_t before, uint32_t after, bint dashed) noexcept nogil:
-    """Return what stands for a gap: - between numbers, a space between words of letters, 0 (nothing) beside ideographs."""
-    if is_figure(before) and is_figure(after):
+cdef inline uint32_t sign_between(uint32_t before, uint32_t after, bint dashed, bint blank) noexcept nogil:
+    """Return what stands for a gap: - between numbers, a space between words of letters, 0 (nothing) beside ideographs.
+
+    A blank gap beside an ideograph is nothing even where that is a numeral, as it is in the canonical form.
+    """
+    if (is_digit(before) and is_digit(after)) or (not blank and is_figure(before) and is_figure(after)):
         return c'-'
     if not is_alnum(before) or not is_alnum(after):
         return 0
@@ -50,23 +53,25 @@ cdef inline void leave_out_committee(Codes *out) noexcept nogil:
 
 
 cdef inline void leave_out_signs(const Tables *tables, const Codes *codes, Codes *out) noexcept nogil:
-    cdef bint gap = False, dashed = False
+    cdef bint gap = False, dashed = False, blank = True
     cdef uint32_t code, sign
     cdef int i
     out.size = 0
     out.cut = codes.cut
     for i in range(codes.size):
         code = codes.at[i]
-        if code == c'#' and not gap and out.size > 0 and is_figure(out.at[out.size - 1]):
+        if code == c'#' and blank and out.size > 0 and is_figure(out.at[out.size - 1]):
             code = HAN_NUMBER
         if is_sign(tables, code):
             gap = True
             dashed = dashed or code == c'-'
+            blank = blank and code == c' '
             continue
-        sign = sign_between(out.at[out.size - 1], code, dashed) if gap and out.size > 0 else 0
+        sign = sign_between(out.at[out.size - 1], code, dashed, blank) if gap and out.size > 0 else 0
         if (sign and not put(out, sign)) or not put(out, code):
             break
         gap = dashed = False
+        blank = True
         leave_out_committee(out)
     if out.size > 0 and is_sign(tables, out.at[out.size - 1]):
         out.size -= 1                           # the room ended behind a gap

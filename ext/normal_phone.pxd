@@ -13,7 +13,6 @@ from normal_text cimport Codes, is_digit
 cdef enum:
     MOST_PHONE_DIGITS = 20
     MOST_EXTENSION_DIGITS = 6
-    MOST_GROUPS = 8
 
 cdef enum:                      # flags of a number
     PHONE_MOBILE = 1            # eleven digits, 13 to 19

@@ -150,6 +150,18 @@ def test_shapes_are_classes() -> None:
     assert normalise.shape("a") == 0
 
 
+@pytest.mark.slow
+def test_the_tables_are_what_the_generator_writes() -> None:
+    """Nobody edits the file; with the versions that it was made from, its bytes come out again."""
+    opencc()
+    pytest.importorskip("pypinyin", reason="needs pypinyin")
+    from tools import normalisation_tables
+
+    if normalisation_tables.about().decode() != normalise.MADE_FROM:
+        pytest.skip(f"the tables were made from other versions: {normalise.MADE_FROM}")
+    assert normalisation_tables.file_of(normalisation_tables.sections()) == TABLES
+
+
 def resealed(data: bytearray) -> bytes:
     data[16:20] = cachekey.crc32c(bytes(data[20:])).to_bytes(4, "little")
     return bytes(data)
