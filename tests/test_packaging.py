@@ -21,6 +21,7 @@ HELD = (
     "broker/v1/exchange_pb2_grpc.py",
     "broker/_native/cachekey*.so",
     "broker/_native/cachekey.pyi",
+    "broker/_native/normalisation.bin",
     "broker/py.typed",
     "broker/policy/migrations/env.py",
     "broker/policy/migrations/script.py.mako",
