@@ -32,7 +32,7 @@ DISTRICTS = {
 }
 NOBODY = "990199"  # a division in which nobody was ever registered
 
-_SURNAMES = {  # per thousand of the population: surnames
+SURNAMES = {  # per thousand of the population: surnames
     72: "王李",
     68: "张",
     54: "刘",
@@ -49,7 +49,7 @@ _SURNAMES = {  # per thousand of the population: surnames
     3: "夏韦付方邹熊白孟秦邱侯江尹薛闫",
     2: "雷龙黎史贺陶顾毛郝龚邵万覃武钱戴严莫孔向汤",
 }
-_DOUBLE_SURNAMES = ("欧阳", "上官", "司马", "诸葛", "尉迟", "皇甫")
+DOUBLE_SURNAMES = ("欧阳", "上官", "司马", "诸葛", "尉迟", "皇甫")
 _MALE = "伟强磊军勇涛超明刚平辉鹏华飞斌波宇浩凯健俊帆峰杰翔旭宁龙林东海志国建文博泽晨阳子轩梓睿昊然天佑铭城"
 _FEMALE = "芳娜敏静丽艳娟霞秀燕玲桂英梅兰红玉萍洁雪琳晶慧莹颖倩婷欣怡佳悦诗涵雨萱梓琪思彤月瑶语嫣心妍可馨若溪"
 _RARE = "喆堃龑䶮昪璟翀骉犇淼\U0002c029\U00020164㛃"  # outside everyday fonts and, for two, outside the basic plane
@@ -57,12 +57,12 @@ _MINORITY_OWN = ("阿卜杜拉", "古丽娜尔", "买买提", "阿依古丽", "�
 _MINORITY_FATHER = ("艾合买提", "吐尔逊", "库尔班", "额尔德尼", "依明", "牙生", "玉素甫", "苏和")
 _STREET_FIRST = ("松涛", "鹤鸣", "云溪", "芦影", "望汀", "揽星", "枕霞", "听雨", "衔波", "梧声", "踏雪", "回雁")
 _STREET_KIND = ("街", "路", "大道", "巷")
-_BRAND = "云鹤松汀芦溪瑞恒嘉禾启明泰和晟隆鼎盛远航博雅"
-_TRADE = ("餐饮", "商贸", "建材", "物流", "信息技术", "农业科技", "医药", "文化传媒", "机械制造", "家政服务")
+BRAND = "云鹤松汀芦溪瑞恒嘉禾启明泰和晟隆鼎盛远航博雅"
+TRADE = ("餐饮", "商贸", "建材", "物流", "信息技术", "农业科技", "医药", "文化传媒", "机械制造", "家政服务")
 
 _GIVEN_NAMES = 8192  # in a pool from which a city's are drawn: nearly every pair of characters
-_ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-_ID_CHECKS = "10X98765432"
+ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+ID_CHECKS = "10X98765432"
 _USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_VALUES = {character: value for value, character in enumerate(_USCC_ALPHABET)}
 _USCC_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
@@ -119,13 +119,13 @@ def resident_id(division: str, birth: str, serial: int) -> str:
     """Compose a number after GB 11643: division, birth date, serial (odd for men), ISO 7064 MOD 11-2 check character."""
     day, tail = birth.replace("-", ""), f"{serial:03d}"
     total = _id_sum(division, 0) + _id_sum(day, 6) + _id_sum(tail, 14)
-    return f"{division}{day}{tail}{_ID_CHECKS[total % 11]}"
+    return f"{division}{day}{tail}{ID_CHECKS[total % 11]}"
 
 
 @functools.cache
 def _id_sum(digits: str, start: int) -> int:
     """Weigh some digits of a number; few different parts make up all the numbers of a city."""
-    return sum(map(mul, map(int, digits), _ID_WEIGHTS[start:]))
+    return sum(map(mul, map(int, digits), ID_WEIGHTS[start:]))
 
 
 def uscc(kind: str, division: str, serial: int) -> str:
@@ -139,8 +139,8 @@ def uscc(kind: str, division: str, serial: int) -> str:
 
 def surnames(draw: Draw, count: int) -> list[str]:
     """Draw surnames as common as they are in China, a few of two characters."""
-    table: dict[str, float] = {name: weight for weight, names in _SURNAMES.items() for name in names}
-    return draw.weighted(table | dict.fromkeys(_DOUBLE_SURNAMES, 0.5), count)
+    table: dict[str, float] = {name: weight for weight, names in SURNAMES.items() for name in names}
+    return draw.weighted(table | dict.fromkeys(DOUBLE_SURNAMES, 0.5), count)
 
 
 def given_names(draw: Draw, count: int) -> dict[str, list[str]]:
@@ -183,10 +183,10 @@ class Place:
 
 def company_names(draw: Draw, count: int) -> list[str]:
     """Draw names of businesses."""
-    parts = zip(draw.pick(_BRAND, count), draw.pick(_BRAND, count), draw.pick(_TRADE, count), strict=True)
+    parts = zip(draw.pick(BRAND, count), draw.pick(BRAND, count), draw.pick(TRADE, count), strict=True)
     return [f"{CITY}{a}{b}{trade}有限公司" for a, b, trade in parts]
 
 
 def scopes(draw: Draw, count: int) -> list[str]:
     """Draw scopes of business."""
-    return [f"{a}、{b}" for a, b in zip(draw.pick(_TRADE, count), draw.pick(_TRADE, count), strict=True)]
+    return [f"{a}、{b}" for a, b in zip(draw.pick(TRADE, count), draw.pick(TRADE, count), strict=True)]
