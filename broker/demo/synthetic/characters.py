@@ -94,5 +94,5 @@ HOMOPHONES: dict[str, str] = _others([entry.lstrip(ascii_lowercase) for entry in
 """Character to the others of its reading, tones apart."""
 LOOKALIKES: dict[str, str] = _others(_SHAPES.split())
 """Character to those of nearly its shape."""
-TRADITIONAL: dict[str, str] = dict(_TRADITIONAL.split())
+TRADITIONAL: dict[str, str] = {pair[0]: pair[1] for pair in _TRADITIONAL.split()}
 """Simplified character to its traditional form."""

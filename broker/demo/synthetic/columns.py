@@ -14,14 +14,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from broker.demo.synthetic.draws import Codes, Flags, Ints
-from broker.demo.synthetic.names import Characters
+
+Characters = NDArray[np.uint32]
 
 _UNICODE = 0x110000
+# By length: which of four bytes are meant, as the four bytes of one number.
+_STARTS = np.array([[place < length for place in range(4)] for length in range(5)]).view(np.uint32)[:, 0]
 
 
 @functools.cache
-def _utf8() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Give the UTF-8 form of every code point, padded to four bytes, and its length; nothing for 0.
+def _utf8() -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:
+    """Give the UTF-8 form of every code point as the four bytes of one number, and its length; nothing for 0.
 
     Surrogates, which no text has, come out as three bytes that are not UTF-8.
     """
@@ -36,18 +39,17 @@ def _utf8() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     }
     columns = [np.select([length == n for n in forms], [form[place] for form in forms.values()]) for place in range(4)]
     length[0] = 0
-    return np.stack(columns, axis=1).astype(np.uint8), length
+    return np.stack(columns, axis=1).astype(np.uint8).view(np.uint32)[:, 0], length
 
 
 def spelled(characters: Characters) -> pa.Array:
     """Spell rows of code points (0 is nothing, wherever it stands) as strings."""
     forms, lengths = _utf8()
-    written = characters != 0
-    code = characters[written]
+    code = characters.ravel()
     length = lengths[code]
-    data = forms[code][np.arange(4) < length[:, None]]
-    per_row = np.bincount(np.nonzero(written)[0], weights=length, minlength=len(characters)).astype(np.int32)
-    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(per_row, dtype=np.int32)])
+    data = forms[code].view(np.uint8)[_STARTS[length].view(np.bool_)]
+    ends = np.cumsum(length, dtype=np.int32)[characters.shape[1] - 1 :: characters.shape[1]]
+    offsets = np.concatenate([np.zeros(1, np.int32), ends])
     return pa.StringArray.from_buffers(len(characters), pa.py_buffer(offsets), pa.py_buffer(data))
 
 

@@ -18,6 +18,7 @@ Flags = NDArray[np.bool_]
 Codes = NDArray[Any]
 
 SLOTS = 65_536
+INDEX_BITS = 20
 _ONE = 1 << 32
 
 
@@ -52,7 +53,18 @@ class Draws:
 
     def order(self, count: int) -> Ints:
         """Draw a permutation."""
-        return np.argsort(self.lots(count), kind="stable")
+        return ordered(self.lots(count) >> np.uint64(INDEX_BITS + 1))
+
+
+def ordered(keys: Codes) -> Ints:
+    """Sort stably: the indexes (fewer than 2**20) of whole numbers below 2**43 in their order.
+
+    The index goes into the number that is sorted: no two are then alike, so that the fastest sort of any processor gives the
+    same order, and sorting numbers is faster than sorting indexes.
+    """
+    packed = keys.astype(np.int64) << INDEX_BITS | np.arange(len(keys), dtype=np.int64)
+    packed.sort()
+    return packed & ((1 << INDEX_BITS) - 1)
 
 
 def weighted(weights: Sequence[float] | NDArray[np.float64], slots: int = SLOTS) -> NDArray[np.int32]:

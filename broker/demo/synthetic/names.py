@@ -1,4 +1,4 @@
-"""Names as rows of code points: surnames with a long tail, given names of their generation, names in two parts, rare characters.
+"""Names as rows of code points: surnames with a long tail, given names of a generation, names in two parts, rare characters.
 
 A row has WIDTH code points and 0 where there is none, also in the middle: a surname has the first two places whether it needs
 them or not, so that whoever renames somebody's twin knows where the given name begins. Shapes: rows x WIDTH, uint32.
@@ -11,13 +11,14 @@ import functools
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from broker.demo import people
+from broker.demo.synthetic import columns
 from broker.demo.synthetic import name_tables as tables
+from broker.demo.synthetic.columns import Characters, replaced
 from broker.demo.synthetic.draws import SLOTS, Codes, Draws, Flags, weighted
-
-Characters = NDArray[np.uint32]
 
 PART = 6  # of a name in two parts
 WIDTH = PART + 1 + PART
@@ -125,6 +126,12 @@ def _parts(width: int, kind: str) -> tuple[Characters, Characters]:
     return rows(texts[0].split(), width), rows(texts[1].split(), width)
 
 
+def spelled(names: Characters) -> pa.Array:
+    """Spell names as strings; the few in two parts apart, so that the others cost four characters and not thirteen."""
+    dotted = are_in_two_parts(names)
+    return replaced(columns.spelled(names[:, :4]), dotted, columns.spelled(names[dotted]))
+
+
 def own_names(draws: Draws, sexes: Codes) -> Characters:
     """Draw the first part of a name in two parts, rows x PART."""
     return _by_sex(draws, sexes, _parts(PART, "own"))
@@ -151,6 +158,11 @@ def are_in_two_parts(names: Characters) -> Flags:
     return np.asarray(names[:, PART] == _DOT, dtype=np.bool_)
 
 
+def have_rare(names: Characters) -> Flags:
+    """Say which names have a rare character, which only stands at the end of a given name."""
+    return np.asarray(np.isin(names[:, GIVEN.stop - 1], [*map(ord, tables.RARE)]), dtype=np.bool_)
+
+
 def of_siblings(draws: Draws, names: Characters, years: Codes, sexes: Codes, shared: float) -> Characters:
     """Name brothers and sisters: the same surname or father, a share with the same first character, no two the same."""
     found = names.copy()
@@ -159,7 +171,10 @@ def of_siblings(draws: Draws, names: Characters, years: Codes, sexes: Codes, sha
     given[alike, 0] = names[alike, 2]
     tell_apart(given, names[:, GIVEN])
     found[:, GIVEN] = given
-    for kind, others, start in ((are_in_two_parts(names), own_names(draws, sexes), _OTHER_OWN), (_is_whole(names), whole_names(draws, sexes), _OTHER_WHOLE)):
+    for kind, others, start in (
+        (are_in_two_parts(names), own_names(draws, sexes), _OTHER_OWN),
+        (_is_whole(names), whole_names(draws, sexes), _OTHER_WHOLE),
+    ):
         width = others.shape[1]
         same = np.all(others == names[:, :width], axis=1)
         others[same] = rows(start, width)[sexes[same]]
@@ -176,7 +191,7 @@ def _whole_starts() -> NDArray[np.uint64]:
 def _packed(names: Characters) -> NDArray[np.uint64]:
     """Pack four places of 16 bits; characters beyond the basic plane lose bits, which no whole name has."""
     places = names[:, :4].astype(np.uint64)
-    return places[:, 0] << 48 | places[:, 1] << 32 | places[:, 2] << 16 | places[:, 3]
+    return np.asarray(places[:, 0] << 48 | places[:, 1] << 32 | places[:, 2] << 16 | places[:, 3], dtype=np.uint64)
 
 
 def _is_whole(names: Characters) -> Flags:

@@ -11,9 +11,10 @@ import numpy as np
 
 from broker.demo.synthetic import name_tables as tables
 from broker.demo.synthetic import names
+from broker.demo.synthetic.columns import Characters
 from broker.demo.synthetic.draws import Codes, Draws, Flags, Ints, weighted
 from broker.demo.synthetic.households import CHILD, FATHER, HEAD, RESIDENT, SPOUSE, TWIN, Members, years_of
-from broker.demo.synthetic.names import MALE, Characters
+from broker.demo.synthetic.names import MALE
 
 DOTTED_SHARE, WHOLE_SHARE = 0.016, 0.004  # of households
 _GENERATION_CHARACTER = 0.45  # share of households whose children share one
@@ -33,18 +34,17 @@ class Named(NamedTuple):
 def named(seed: int, block: int, people: Members) -> Named:
     """Name the people of a block."""
     draws = Draws(seed, block, "names")
-    years, count = years_of(people.birth), len(people.birth)
-    given = names.given_names(draws, years, people.sex)
+    given = names.given_names(draws, years_of(people.birth), people.sex)
     _share_generation_character(draws, people, given)
     found = names.with_surname(_surnames(draws, people), given)
     lots = _family_lots(draws, people)
     dotted = lots < DOTTED_SHARE * 65_536
     whole = (lots >= 60_000) & (lots < 60_000 + WHOLE_SHARE * 65_536)
-    found[dotted] = _in_two_parts(draws, people)[dotted]
-    found[whole] = names.whole_names(draws, people.sex)[whole]
+    found[dotted] = _in_two_parts(draws, people, np.flatnonzero(dotted))
+    found[whole] = names.whole_names(draws, people.sex[whole])
     ethnicity = _ETHNICITY_SLOTS[_family_lots(draws, people) % len(_ETHNICITY_SLOTS)].astype(np.int64)
     ethnicity[dotted] = _FIRST_DOTTED + lots[dotted] % len(tables.DOTTED_ETHNICITIES)
-    ethnicity[whole] = _FIRST_WHOLE + draws.below(len(tables.UNDOTTED_ETHNICITIES), count)[whole]
+    ethnicity[whole] = _FIRST_WHOLE + lots[whole] % len(tables.UNDOTTED_ETHNICITIES)
     return Named(found, ethnicity)
 
 
@@ -58,39 +58,35 @@ def _surnames(draws: Draws, people: Members) -> Codes:
     own, other = (names.surnames(draws, len(people.starts)) for _ in range(2))
     father = np.where(people.sex[people.starts] == MALE, own, other)
     found = names.surnames(draws, len(people.role))  # of mothers, and of those in homes
-    for roles, source in (((HEAD, FATHER), own), ((SPOUSE,), other), ((CHILD, TWIN), father)):
-        rows = np.isin(people.role, roles)
-        found[rows] = source[people.household[rows]]
-    return found
+    by_role = np.full((RESIDENT + 1, len(own)), -1, dtype=np.int64)
+    by_role[[HEAD, FATHER]], by_role[SPOUSE], by_role[[CHILD, TWIN]] = own, other, father
+    of_family = by_role[people.role, people.household]
+    return np.where(of_family < 0, found, of_family)
 
 
 def _share_generation_character(draws: Draws, people: Members, given: Characters) -> None:
     """Give the first character of the first child to the others, in some families; no two are called the same."""
     alike = draws.chance(_GENERATION_CHARACTER, len(people.starts))[people.household]
-    later = people.sibling != np.arange(len(people.sibling))
-    first = people.sibling
-    shared = later & alike & (given[:, 0] != 0) & (given[first, 0] != 0)
-    given[shared, 0] = given[first[shared], 0]
-    for earlier in (first, np.arange(len(first)) - 1):  # the one before may be the mother, for whom it does no harm
+    later = np.flatnonzero(people.sibling != np.arange(len(people.sibling)))
+    first = people.sibling[later]
+    shared = alike[later] & (given[later, 0] != 0) & (given[first, 0] != 0)
+    given[later[shared], 0] = given[first[shared], 0]
+    for earlier in (first, later - 1):  # the one before is the first or another of them
         others = given[later]
-        names.tell_apart(others, given[earlier[later]])
+        names.tell_apart(others, given[earlier])
         given[later] = others
 
 
-def _in_two_parts(draws: Draws, people: Members) -> Characters:
-    count = len(people.sex)
-    own = names.own_names(draws, people.sex)
-    father = names.own_names(draws, np.full(count, MALE))
-    young = _with_a_father(people)
-    index = people.head[young] + (people.sex[people.head[young]] != MALE)
-    father[young] = own[index]
+def _in_two_parts(draws: Draws, people: Members, rows: Ints) -> Characters:
+    """Name these people, who with anybody have their whole family."""
+    own = names.own_names(draws, people.sex[rows])
+    father = names.own_names(draws, np.full(len(rows), MALE))
+    head = people.head[rows]
+    parent = np.minimum(head + (people.sex[head] != MALE), len(people.sex) - 1)  # the head, or who stands behind her
+    young = _is_child(people, rows) & (people.sex[parent] == MALE) & ~_is_child(people, parent)
+    father[young] = own[np.searchsorted(rows, parent[young])]
     return names.in_two_parts(own, father)
 
 
-def _with_a_father(people: Members) -> Flags:
-    """Say whose father lives with them: all children but those of mothers alone."""
-    spouse = np.minimum(people.head + 1, len(people.role) - 1)
-    lone_mother = (people.sex[people.head] != MALE) & (people.role[spouse] != SPOUSE)
-    return np.isin(people.role, (CHILD, TWIN)) & ~lone_mother
-
-
+def _is_child(people: Members, rows: Ints) -> Flags:
+    return np.asarray((people.role[rows] == CHILD) | (people.role[rows] == TWIN), dtype=np.bool_)

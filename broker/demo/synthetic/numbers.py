@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from broker.demo.people import ID_CHECKS, ID_WEIGHTS
-from broker.demo.synthetic.draws import Codes, Ints
+from broker.demo.synthetic.draws import Codes, Ints, ordered
 from broker.demo.synthetic.households import PLACEHOLDER_BIRTH, TODAY
 from broker.demo.synthetic.places import DISTRICTS, division
 
@@ -38,8 +38,19 @@ _FIRST_PLACEHOLDER = -10
 
 def digits(values: Codes, width: int) -> Bytes:
     """Write whole numbers in decimal, rows x width of ASCII."""
-    powers = 10 ** np.arange(width - 1, -1, -1, dtype=np.int64)
-    return np.asarray(values[:, None] // powers % 10 + ord("0"), dtype=np.uint8)
+    fours = -(-width // 4)
+    found = np.empty((len(values), fours), dtype=np.uint32)
+    rest = values
+    for column in range(fours - 1, -1, -1):
+        rest, low = np.divmod(rest, 10_000)
+        found[:, column] = _four_digits()[low]
+    return found.view(np.uint8)[:, fours * 4 - width :]
+
+
+@functools.cache
+def _four_digits() -> NDArray[np.uint32]:
+    """Give four ASCII digits of every number below 10,000, in the place of one number of four bytes."""
+    return np.frombuffer("".join(f"{number:04d}" for number in range(10_000)).encode(), dtype=np.uint32)
 
 
 def text(columns: Bytes) -> pa.Array:
@@ -84,9 +95,9 @@ def _windows(block: int) -> tuple[Ints, Ints]:
 
 def _ranks(cells: Ints) -> Ints:
     """Number the entries of each cell from 0, in their order."""
-    order = np.argsort(cells, kind="stable")
-    ordered = cells[order]
-    fresh = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    order = ordered(cells)
+    runs = cells[order]
+    fresh = np.flatnonzero(np.concatenate([[True], runs[1:] != runs[:-1]]))
     ranks = np.empty(len(cells), dtype=np.int64)
     ranks[order] = np.arange(len(cells)) - np.repeat(fresh, np.diff(np.append(fresh, len(cells))))
     return ranks

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from broker.demo.synthetic import places, slips
-from broker.demo.synthetic.columns import dates, replaced, spelled, words
+from broker.demo.synthetic.columns import dates, replaced, words
 from broker.demo.synthetic.draws import Codes, Draws, Flags, Ints, weighted
+from broker.demo.synthetic.names import are_in_two_parts, have_rare
 from broker.demo.synthetic.numbers import BLOCKS_OF_CITY, NO_PHONE, district_of, phone_numbers, phone_texts, text
 from broker.demo.synthetic.settings import ABSENT, ERRORS, EXACT, SEVERAL, Settings
 from broker.demo.synthetic.world import PRESENT, World
@@ -26,6 +27,8 @@ SOURCES = ("民政", "人社", "卫健", "教育", "住建", "医保")
 COLUMNS = tuple(dict.fromkeys(error.column for error in ERRORS.values()))
 NO_ERROR = -1
 _NAMES = tuple(ERRORS)
+_INDEX = {name: index for index, name in enumerate((*ERRORS, SEVERAL, EXACT))}
+_COLUMN_OF = np.array([COLUMNS.index(error.column) for error in ERRORS.values()])
 _FRESH_PHONES = 80_000  # from this place on, numbers of a block that nobody in its world has
 _STAYS_IN_THE_DISTRICT = 0.7  # of those who move
 _SETS = [pair for size, share in ((2, 3), (3, 1)) for _ in range(share) for pair in combinations(range(len(COLUMNS)), size)]
@@ -57,25 +60,26 @@ def chosen(settings: Settings, world: World, known: Flags) -> Records:
 
 def _errors(settings: Settings, draws: Draws, count: int) -> Codes:
     """Draw the errors of records, as if each could happen."""
-    rates = [settings.errors.get(name, 0.0) for name in (*_NAMES, SEVERAL)]
-    limits = np.cumsum(rates)
-    case = np.searchsorted(limits, draws.lots(count) / 2.0**64, side="right")
-    several = case == len(_NAMES)
-    sets = _IN_SET[draws.below(len(_SETS), count)]
+    rates = {name: settings.errors.get(name, 0.0) for name in (*_NAMES, SEVERAL)}
+    case = _one_of(draws, rates | {EXACT: 1 - sum(rates.values())}, count)
     found = np.full((count, len(COLUMNS)), NO_ERROR, dtype=np.int64)
+    single = np.flatnonzero(case < len(_NAMES))
+    found[single, _COLUMN_OF[case[single]]] = case[single]
+    several = np.flatnonzero(case == len(_NAMES))
+    sets = _IN_SET[draws.below(len(_SETS), len(several))]
     for place, column in enumerate(COLUMNS):
-        own = [index for index, name in enumerate(_NAMES) if ERRORS[name].column == column]
-        single = np.isin(case, own)
-        found[single, place] = case[single]
-        if any(rates[index] for index in own):
-            rows = several & sets[:, place]
-            found[rows, place] = _one_of(draws, own, rates, count)[rows]
+        usual = {name: rates[name] for name, error in ERRORS.items() if error.column == column and not error.seldom}
+        if any(usual.values()):
+            rows = several[sets[:, place]]
+            found[rows, place] = _one_of(draws, usual, len(rows))
     return found
 
 
-def _one_of(draws: Draws, errors: list[int], rates: list[float], count: int) -> Codes:
-    possible = [index for index in errors if rates[index]]
-    return np.array(possible)[draws.pick(weighted([rates[index] for index in possible]), count)]
+def _one_of(draws: Draws, rates: Mapping[str, float], count: int) -> Codes:
+    """Draw cases by their rates, as indexes of ERRORS, then several, then exact."""
+    possible = [name for name, rate in rates.items() if rate > 0]
+    indexes = np.array([_INDEX[name] for name in possible], dtype=np.int64)
+    return indexes[draws.pick(weighted([rates[name] for name in possible]), count)]
 
 
 # --- the records --------------------------------------------------------------------------------------------------------
@@ -87,15 +91,28 @@ class Writing:
     def __init__(self, settings: Settings, world: World, records: Records) -> None:
         self.draws = Draws(settings.seed, world.block, "slips")
         self.world, self.rows = world, records.rows
-        self.people = world.people.taken(records.rows)
         self.errors = records.errors.copy()
+        self._rule_out()
+
+    def _rule_out(self) -> None:
+        """Take back, before they are tried one by one, the errors that hardly any record can have."""
+        names = self.world.people.names
+        ends_in_x = self.world.resident_ids[:, 17] == ord("X")
+        possible = {
+            "id_lower_x": ends_in_x,
+            "id_wide_x": ends_in_x,
+            "name_dot": are_in_two_parts(names),
+            "name_rare": have_rare(names),
+        }
+        for error, rows in possible.items():
+            self._take_back(ERRORS[error].column, self._with(error) & ~rows[self.rows])
 
     def columns(self) -> dict[str, pa.Array]:
         """Write them; afterwards `errors` is what is really wrong."""
         return {
             "resident_id": self._resident_ids(),
-            "name": self._slipped("name", spelled(self.people.names), slips.NAME_SLIPS),
-            "birth_date": self._slipped("birth_date", dates(self.people.birth), slips.BIRTH_SLIPS),
+            "name": self._slipped("name", pc.take(self.world.names, pa.array(self.rows)), slips.NAME_SLIPS),
+            "birth_date": self._slipped("birth_date", dates(self.world.people.birth[self.rows]), slips.BIRTH_SLIPS),
             "address": self._addresses(),
             "phone": self._phones(),
         }
@@ -125,11 +142,11 @@ class Writing:
         return replaced(right, mask, pa.array(wrong, right.type))
 
     def _resident_ids(self) -> pa.Array:
-        written = self._slipped("resident_id", text(self.world.resident_ids[self.rows]), slips.ID_SLIPS)
+        written = self._slipped("resident_id", text(self.world.resident_ids.take(self.rows, axis=0)), slips.ID_SLIPS)
         return pc.if_else(pa.array(self._with("id_missing")), pa.scalar(None, pa.string()), written)
 
     def _phones(self) -> pa.Array:
-        numbers, changed = self.people.phone.copy(), self._with("phone_changed")
+        numbers, changed = self.world.people.phone[self.rows], self._with("phone_changed")
         numbers[changed] = phone_numbers(self.world.block, _FRESH_PHONES + np.arange(int(changed.sum())))
         missing = self._with("phone_missing")
         self._take_back("phone", missing & (numbers == NO_PHONE))
@@ -138,8 +155,8 @@ class Writing:
 
     def _addresses(self) -> pa.Array:
         city = places.city_of(self.world.block // BLOCKS_OF_CITY)
-        right = pc.take(city.addresses(self.world.dwellings), pa.array(self.people.dwelling))
-        dwellings = self.world.dwellings[self.people.dwelling]
+        right = pc.take(self.world.addresses, pa.array(self.world.people.dwelling[self.rows]))
+        dwellings = self.world.dwellings[self.world.people.dwelling[self.rows]]
         moved, rewritten = self._with("moved"), self._with("address_written")
         dwellings[moved] = self._new_homes(int(moved.sum()))
         styles = np.zeros(len(moved), dtype=np.int64)
@@ -162,7 +179,7 @@ class Writing:
         first = self.errors[np.arange(len(wrong)), np.argmax(wrong, axis=1)]
         options = (EXACT, SEVERAL, *_NAMES, *ABSENT)
         case = np.where(count == 0, 0, np.where(count == 1, 2 + first, 1))
-        absent = self.people.absent
+        absent = self.world.people.absent[self.rows]
         case = np.where(absent == PRESENT, case, 2 + len(_NAMES) + absent)
         return words(options, case)
 

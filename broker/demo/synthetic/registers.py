@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from broker.demo.synthetic import places
-from broker.demo.synthetic.columns import cut, dates, spelled, words
+from broker.demo.synthetic.columns import cut, dates, words
 from broker.demo.synthetic.draws import Draws, Flags, Ints
 from broker.demo.synthetic.naming import ETHNICITIES
-from broker.demo.synthetic.numbers import BLOCKS_OF_CITY, digits, person_numbers, phone_texts, text
+from broker.demo.synthetic.numbers import digits, person_numbers, phone_texts, text
 from broker.demo.synthetic.observed import SOURCES, Writing, chosen
 from broker.demo.synthetic.relatives import world
 from broker.demo.synthetic.settings import Settings
@@ -66,9 +65,7 @@ SCHEMAS: dict[Register, pa.Schema] = {
 }
 
 
-def blocks(
-    settings: Settings, registers: Collection[Register] = tuple(Register)
-) -> Iterator[dict[Register, pa.RecordBatch]]:
+def blocks(settings: Settings, registers: Collection[Register] = tuple(Register)) -> Iterator[dict[Register, pa.RecordBatch]]:
     """Make the files asked for block by block, about 60,000 people each; the last is cut where the people are enough."""
     people, records = 0, 0
     for block in count():
@@ -100,18 +97,17 @@ def generate(settings: Settings, register: Register, batch_rows: int = 65_536) -
 def _population(settings: Settings, own: World, known: Flags) -> pa.RecordBatch:
     order = Draws(settings.seed, own.block, "order").order(len(known))
     rows = order[(known & (own.people.absent == PRESENT))[order]]
-    people = own.people.taken(rows)
-    city = places.city_of(own.block // BLOCKS_OF_CITY)
+    people = own.people
     columns = {
         "person_no": pa.array(person_numbers(settings.seed, own.numbers[rows])),
-        "resident_id": text(own.resident_ids[rows]),
-        "name": spelled(people.names),
-        "sex": words(SEXES, people.sex),
-        "birth_date": dates(people.birth),
-        "ethnicity": words(ETHNICITIES, people.ethnicity),
-        "address": pc.take(city.addresses(own.dwellings), pa.array(people.dwelling)),
-        "phone": phone_texts(people.phone),
-        "household_no": _household_numbers(own.block, people.household),
+        "resident_id": text(own.resident_ids.take(rows, axis=0)),
+        "name": pc.take(own.names, pa.array(rows)),
+        "sex": words(SEXES, people.sex[rows]),
+        "birth_date": dates(people.birth[rows]),
+        "ethnicity": words(ETHNICITIES, people.ethnicity[rows]),
+        "address": pc.take(own.addresses, pa.array(people.dwelling[rows])),
+        "phone": phone_texts(people.phone[rows]),
+        "household_no": _household_numbers(own.block, people.household[rows]),
         "status": words(STATUSES, own.status[rows]),
     }
     return pa.RecordBatch.from_pydict(columns, SCHEMAS[Register.POPULATION])
@@ -130,7 +126,7 @@ def _observations(settings: Settings, own: World, known: Flags, first: int) -> d
     writing, size = Writing(settings, own, records), len(records.rows)
     numbers = pa.array(np.arange(first, first + size, dtype=np.int64))
     sources = Draws(settings.seed, own.block, "sources").below(len(SOURCES), size)
-    columns = {"record_no": numbers, "source": words(SOURCES, sources), "sex": words(SEXES, writing.people.sex)}
+    columns = {"record_no": numbers, "source": words(SOURCES, sources), "sex": words(SEXES, own.people.sex[records.rows])}
     columns |= writing.columns()
     truth = {
         "record_no": numbers,

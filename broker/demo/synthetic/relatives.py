@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from broker.demo.synthetic import names, places
-from broker.demo.synthetic.draws import Codes, Draws, Flags, Ints
+from broker.demo.synthetic.draws import Codes, Draws, Ints
 from broker.demo.synthetic.households import TODAY, YEAR, years_of
 from broker.demo.synthetic.numbers import NO_PHONE, district_of, phone_numbers
 from broker.demo.synthetic.settings import ABSENT, Settings
@@ -33,16 +33,16 @@ def world(settings: Settings, block: int) -> World:
     people, dwellings = settled(settings, block)
     present = np.flatnonzero(people.absent == PRESENT)
     share = settings.coverage / (1 - sum(settings.absent.values()))
-    everybody = people
+    groups, count = [people], len(people.place)
     for kind, change in _CHANGES.items():
         draws = Draws(settings.seed, block, kind)
         like = present[draws.chance(settings.absent.get(kind, 0.0) * share, len(present))]
         if len(like):
-            other, homes = _elsewhere(draws, block, change(draws, people.taken(like)), len(dwellings), len(everybody.place))
+            other, homes = _elsewhere(draws, block, change(draws, people.taken(like)), len(dwellings), count)
             dwellings = np.concatenate([dwellings, homes])
-            absent = np.full(len(like), list(ABSENT).index(kind))
-            everybody = everybody.joined(replace(other, absent=absent))
-    return completed(settings, block, everybody, dwellings)
+            groups.append(replace(other, absent=np.full(len(like), list(ABSENT).index(kind))))
+            count += len(like)
+    return completed(settings, block, People.joined(groups), dwellings)
 
 
 def _elsewhere(draws: Draws, block: int, people: People, dwellings: int, count: int) -> tuple[People, Codes]:
@@ -92,11 +92,6 @@ def _namesake(draws: Draws, people: People) -> People:
 
 def _first_days(birth: Ints) -> Ints:
     return birth.astype("datetime64[D]").astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
-
-
-def is_absent(people: People) -> Flags:
-    """Say who is not in the base."""
-    return np.asarray(people.absent != PRESENT, dtype=np.bool_)
 
 
 _FIRST_DAY = -25_566  # 1900-01-02: the day before is a placeholder

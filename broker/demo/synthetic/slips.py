@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 from broker.demo.synthetic import name_tables as tables
 from broker.demo.synthetic.characters import HOMOPHONES, LOOKALIKES, READINGS, TRADITIONAL
@@ -102,7 +103,7 @@ def name_traditional(name: str, lot: int) -> str | None:
 
 def name_transposed(name: str, lot: int) -> str | None:
     """Swap two neighbouring characters after the first."""
-    pairs = enumerate(zip(name, name[1:], strict=False))
+    pairs = enumerate(pairwise(name))
     places = [place for place, (one, other) in pairs if place and one != other and "·" not in (one, other)]
     return _swapped(name, _chosen(places, lot)[0]) if places else None
 
@@ -199,6 +200,4 @@ NAME_SLIPS: dict[str, TextSlip] = {
         name_rare,
     )
 }
-BIRTH_SLIPS: dict[str, DateSlip] = {
-    slip.__name__: slip for slip in (birth_swapped, birth_year, birth_digit, birth_placeholder)
-}
+BIRTH_SLIPS: dict[str, DateSlip] = {slip.__name__: slip for slip in (birth_swapped, birth_year, birth_digit, birth_placeholder)}

@@ -7,16 +7,19 @@ tells them apart, and the numbers of all stay different. What must not go in her
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+import pyarrow as pa
 
-from broker.demo.synthetic import places
+from broker.demo.synthetic import names, places
+from broker.demo.synthetic.columns import Characters
 from broker.demo.synthetic.draws import Codes, Draws, Flags, Ints
 from broker.demo.synthetic.households import CHILD, RESIDENT, TODAY, TWIN, YEAR, Members, members
-from broker.demo.synthetic.names import Characters
 from broker.demo.synthetic.naming import named
 from broker.demo.synthetic.numbers import (
+    BLOCKS_OF_CITY,
     ELSEWHERE,
     NO_PHONE,
     Bytes,
@@ -62,10 +65,10 @@ class People:
         """Take some of them."""
         return People(*(getattr(self, column.name)[rows] for column in fields(self)))
 
-    def joined(self, other: People) -> People:
-        """Put others behind."""
-        columns = (column.name for column in fields(self))
-        return People(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in columns))
+    @classmethod
+    def joined(cls, groups: Sequence[People]) -> People:
+        """Put people one group behind the other."""
+        return cls(*(np.concatenate([getattr(group, column.name) for group in groups]) for column in fields(cls)))
 
 
 @dataclass(frozen=True)
@@ -75,34 +78,36 @@ class World:
     block: int
     people: People
     dwellings: Codes
+    names: pa.Array
+    addresses: pa.Array  # of dwellings
     resident_ids: Bytes
     status: Codes
     numbers: Ints  # of places, different in all blocks
 
     def up_to(self, present: int) -> Flags:
         """Say who is in a population that ends after so many of the present, in the order of their places."""
-        places_of_present = np.sort(self.people.place[self.people.absent == PRESENT])
-        if present >= len(places_of_present):
+        own = self.people.place[self.people.absent == PRESENT]
+        if present >= len(own):
             return np.ones(len(self.people.place), dtype=np.bool_)
-        return self.people.place < places_of_present[present]
+        return np.asarray(self.people.place < np.sort(own)[present], dtype=np.bool_)
 
 
 def settled(settings: Settings, block: int) -> tuple[People, Codes]:
     """Make everybody but the relatives and namesakes of somebody: people, and the dwellings they live in."""
     drawn = members(settings, block)
     draws = Draws(settings.seed, block, "world")
-    name = named(settings.seed, block, drawn)
+    called = named(settings.seed, block, drawn)
     count, households = len(drawn.role), len(drawn.starts)
     absent = draws.chance(_stranger_share(settings), households)[drawn.household] & (drawn.role != RESIDENT)
     people = People(
         place=np.arange(count, dtype=np.int64),
         household=drawn.household,
-        young=np.isin(drawn.role, (CHILD, TWIN)),
+        young=(drawn.role == CHILD) | (drawn.role == TWIN),
         sex=drawn.sex,
         birth=drawn.birth,
         born=_origins(draws, block, drawn),
-        names=name.names,
-        ethnicity=name.ethnicity,
+        names=called.names,
+        ethnicity=called.ethnicity,
         dwelling=drawn.household,
         phone=_phones(settings, draws, block, drawn),
         absent=np.where(absent, STRANGER, PRESENT),
@@ -115,7 +120,9 @@ def completed(settings: Settings, block: int, people: People, dwellings: Codes) 
     draws = Draws(settings.seed, block, "status")
     numbers = (block << _BLOCK_BITS) + np.arange(len(people.place))
     found = resident_ids(block, people.born, people.birth, people.sex)
-    return World(block, people, dwellings, found, _states(draws, people.birth), numbers)
+    addresses = places.city_of(block // BLOCKS_OF_CITY).addresses(dwellings)
+    called, states = names.spelled(people.names), _states(draws, people.birth)
+    return World(block, people, dwellings, called, addresses, found, states, numbers)
 
 
 def _stranger_share(settings: Settings) -> float:
@@ -170,5 +177,3 @@ def _states(draws: Draws, birth: Ints) -> Codes:
     found = draws.chance(_CANCELLED, len(birth)).astype(np.int64)
     found[draws.chance(dead, len(birth))] = STATUSES.index("DECEASED")
     return found
-
-
