@@ -1,15 +1,20 @@
-"""`broker demo`: start everything on embedded defaults, take the guided tour, print what was measured."""
+"""`broker demo`: start everything on embedded defaults, take the guided tour, print what was measured.
+
+`broker demo population` is imported when it is named (population.py): the tour needs no columns of millions.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from broker import __version__
 from broker.cli.output import Json, console, emit
@@ -21,11 +26,31 @@ from broker.demo.tour import BASIC, take
 EXIT_BROKEN = 12
 _progress = Console(stderr=True)
 
-app = typer.Typer()
+SUBCOMMANDS = ("population",)  # modules of broker.cli with an `app`
 
 
-@app.command()
+class _OnDemand(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name the subcommands."""
+        del ctx
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import the one that is asked for."""
+        del ctx
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        command = typer.main.get_command(importlib.import_module(f"broker.cli.{cmd_name}").app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=_OnDemand)
+
+
+@app.callback(invoke_without_command=True)
 def demo(
+    context: typer.Context,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards and say what to try.")] = False,
     directory: Annotated[Path, typer.Option(help="Where the demonstration keeps its files.")] = Path("var/demo"),
     city_database: Annotated[
@@ -34,6 +59,8 @@ def demo(
     json: Json = False,
 ) -> None:
     """Show the broker's main job on a synthetic city; exit code 0 only if every step did what it says."""
+    if context.invoked_subcommand:
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what was started is stopped
     with _progress.status("starting") as status, running(directory, city_database, status.update) as started:
         status.stop()

@@ -18,7 +18,7 @@ from broker.demo import people
 from broker.demo.synthetic import columns
 from broker.demo.synthetic import name_tables as tables
 from broker.demo.synthetic.columns import Characters, replaced
-from broker.demo.synthetic.draws import SLOTS, Codes, Draws, Flags, weighted
+from broker.demo.synthetic.draws import SLOTS, Codes, Draws, Flags, Ints, weighted
 
 PART = 6  # of a name in two parts
 WIDTH = PART + 1 + PART
@@ -27,13 +27,13 @@ MALE, FEMALE = 1, 0
 
 _DOT = ord("·")
 _DOUBLE_SHARE = 0.01  # of people with a surname
-_ANY_TIME_SHARE, _ANY_TIME_SINGLE_SHARE = 0.22, 0.35
+_ANY_TIME_SHARE, _ANY_TIME_SINGLE_SHARE = 0.15, 0.25
 _RARE_SHARE = 1 / 300
 _GIVEN_SLOTS = 8192
-_FLATNESS = 12  # Zipf–Mandelbrot: the most common character of a generation is a tenth of it, not a third
+_FLATNESS = 9  # Zipf–Mandelbrot: the most common character of a generation is a tenth of it, not a third
 _STARTS = np.array([year for year in tables.GENERATIONS if year], dtype=np.int64)
 # For a child that would be called like its brother; the last two by sex, as FEMALE and MALE count.
-_FALLBACK = (ord("宁"), ord("安"))
+_FALLBACKS = "宁安和平康宏远"
 _OTHER_OWN, _OTHER_WHOLE = ("其曼", "图尔贡"), ("白玛", "洛桑")
 
 
@@ -106,10 +106,11 @@ def given_names(draws: Draws, years: Codes, sexes: Codes) -> Characters:
     return found
 
 
-def tell_apart(given: Characters, others: Characters) -> None:
-    """Change, in place, the second character of given names that are the same as the others' (both rows x 2)."""
-    same = np.all(given == others, axis=1)
-    given[same, 1] = np.where(given[same, 1] == _FALLBACK[0], _FALLBACK[1], _FALLBACK[0])
+def tell_apart(given: Characters, others: Sequence[Characters]) -> None:
+    """Change, in place, the second character of given names that are the same as one of up to six others' (all rows x 2)."""
+    for character in _FALLBACKS:
+        same = np.any([np.all(given == other, axis=1) for other in others], axis=0)
+        given[same, 1] = ord(character)
 
 
 def with_surname(surname: Codes, given: Characters) -> Characters:
@@ -132,9 +133,9 @@ def spelled(names: Characters) -> pa.Array:
     return replaced(columns.spelled(names[:, :4]), dotted, columns.spelled(names[dotted]))
 
 
-def own_names(draws: Draws, sexes: Codes) -> Characters:
-    """Draw the first part of a name in two parts, rows x PART."""
-    return _by_sex(draws, sexes, _parts(PART, "own"))
+def own_names(lots: Ints, sexes: Codes) -> Characters:
+    """Give the first parts of names in two parts, rows x PART: neighbouring lots of one sex are different names."""
+    return _by_sex(lots, sexes, _parts(PART, "own"))
 
 
 def in_two_parts(own: Characters, father: Characters) -> Characters:
@@ -142,14 +143,13 @@ def in_two_parts(own: Characters, father: Characters) -> Characters:
     return np.concatenate([own, np.full((len(own), 1), _DOT, dtype=np.uint32), father], axis=1)
 
 
-def whole_names(draws: Draws, sexes: Codes) -> Characters:
-    """Draw names of one part, without a surname."""
-    return _by_sex(draws, sexes, _parts(WIDTH, "whole"))
+def whole_names(lots: Ints, sexes: Codes) -> Characters:
+    """Give names of one part, without a surname: neighbouring lots of one sex are different names."""
+    return _by_sex(lots, sexes, _parts(WIDTH, "whole"))
 
 
-def _by_sex(draws: Draws, sexes: Codes, parts: tuple[Characters, Characters]) -> Characters:
-    count = len(sexes)
-    sons, daughters = (part[draws.below(len(part), count)] for part in parts)
+def _by_sex(lots: Ints, sexes: Codes, parts: tuple[Characters, Characters]) -> Characters:
+    sons, daughters = (part[lots % len(part)] for part in parts)
     return np.where((sexes == MALE)[:, None], sons, daughters)
 
 
@@ -169,11 +169,12 @@ def of_siblings(draws: Draws, names: Characters, years: Codes, sexes: Codes, sha
     given = given_names(draws, years, sexes)
     alike = draws.chance(shared, len(names)) & (names[:, 2] != 0) & (given[:, 0] != 0)
     given[alike, 0] = names[alike, 2]
-    tell_apart(given, names[:, GIVEN])
+    tell_apart(given, [names[:, GIVEN]])
     found[:, GIVEN] = given
+    lots = draws.below(SLOTS, len(names))
     for kind, others, start in (
-        (are_in_two_parts(names), own_names(draws, sexes), _OTHER_OWN),
-        (_is_whole(names), whole_names(draws, sexes), _OTHER_WHOLE),
+        (are_in_two_parts(names), own_names(lots, sexes), _OTHER_OWN),
+        (_is_whole(names), whole_names(lots, sexes), _OTHER_WHOLE),
     ):
         width = others.shape[1]
         same = np.all(others == names[:, :width], axis=1)

@@ -12,11 +12,12 @@ import numpy as np
 from broker.demo.synthetic import name_tables as tables
 from broker.demo.synthetic import names
 from broker.demo.synthetic.columns import Characters
-from broker.demo.synthetic.draws import Codes, Draws, Flags, Ints, weighted
+from broker.demo.synthetic.draws import SLOTS, Codes, Draws, Flags, Ints, weighted
 from broker.demo.synthetic.households import CHILD, FATHER, HEAD, RESIDENT, SPOUSE, TWIN, Members, years_of
 from broker.demo.synthetic.names import MALE
 
 DOTTED_SHARE, WHOLE_SHARE = 0.016, 0.004  # of households
+_MOST_SIBLINGS = 4
 _GENERATION_CHARACTER = 0.45  # share of households whose children share one
 ETHNICITIES = (*tables.ETHNICITIES, *tables.DOTTED_ETHNICITIES, *tables.UNDOTTED_ETHNICITIES)
 _FIRST_DOTTED = len(tables.ETHNICITIES)
@@ -38,10 +39,10 @@ def named(seed: int, block: int, people: Members) -> Named:
     _share_generation_character(draws, people, given)
     found = names.with_surname(_surnames(draws, people), given)
     lots = _family_lots(draws, people)
-    dotted = lots < DOTTED_SHARE * 65_536
-    whole = (lots >= 60_000) & (lots < 60_000 + WHOLE_SHARE * 65_536)
+    dotted = lots < DOTTED_SHARE * SLOTS
+    whole = (lots >= 60_000) & (lots < 60_000 + WHOLE_SHARE * SLOTS)
     found[dotted] = _in_two_parts(draws, people, np.flatnonzero(dotted))
-    found[whole] = names.whole_names(draws, people.sex[whole])
+    found[whole] = names.whole_names(_name_lots(draws, people)[whole], people.sex[whole])
     ethnicity = _ETHNICITY_SLOTS[_family_lots(draws, people) % len(_ETHNICITY_SLOTS)].astype(np.int64)
     ethnicity[dotted] = _FIRST_DOTTED + lots[dotted] % len(tables.DOTTED_ETHNICITIES)
     ethnicity[whole] = _FIRST_WHOLE + lots[whole] % len(tables.UNDOTTED_ETHNICITIES)
@@ -50,8 +51,13 @@ def named(seed: int, block: int, people: Members) -> Named:
 
 def _family_lots(draws: Draws, people: Members) -> Ints:
     """Draw from 0 to 65,535 for a family each, and for everybody in a home each."""
-    of_family = draws.below(65_536, len(people.starts))[people.household]
-    return np.where(people.role == RESIDENT, draws.below(65_536, len(people.role)), of_family)
+    of_family = draws.below(SLOTS, len(people.starts))[people.household]
+    return np.where(people.role == RESIDENT, draws.below(SLOTS, len(people.role)), of_family)
+
+
+def _name_lots(draws: Draws, people: Members) -> Ints:
+    """Draw lots that follow on one another in a family, so that no two of one sex get the same name."""
+    return _family_lots(draws, people) + np.arange(len(people.role)) - people.head
 
 
 def _surnames(draws: Draws, people: Members) -> Codes:
@@ -71,16 +77,25 @@ def _share_generation_character(draws: Draws, people: Members, given: Characters
     first = people.sibling[later]
     shared = alike[later] & (given[later, 0] != 0) & (given[first, 0] != 0)
     given[later[shared], 0] = given[first[shared], 0]
-    for earlier in (first, later - 1):  # the one before is the first or another of them
-        others = given[later]
-        names.tell_apart(others, given[earlier])
-        given[later] = others
+    _tell_apart(people, given)
+
+
+def _tell_apart(people: Members, given: Characters) -> None:
+    """Call no child like one before it, nor like its parents."""
+    children = np.flatnonzero(_is_child(people, np.arange(len(people.role))))
+    turns = children - people.sibling[children]
+    for turn in range(_MOST_SIBLINGS):  # by now those before have their last names
+        rows = children[turns == turn]
+        others = given[rows]
+        parents = [given[people.head[rows]], given[people.head[rows] + (people.role[people.head[rows] + 1] == SPOUSE)]]
+        names.tell_apart(others, [*parents, *(given[rows - before] for before in range(1, turn + 1))])
+        given[rows] = others
 
 
 def _in_two_parts(draws: Draws, people: Members, rows: Ints) -> Characters:
     """Name these people, who with anybody have their whole family."""
-    own = names.own_names(draws, people.sex[rows])
-    father = names.own_names(draws, np.full(len(rows), MALE))
+    own = names.own_names(_name_lots(draws, people)[rows], people.sex[rows])
+    father = names.own_names(draws.below(SLOTS, len(rows)), np.full(len(rows), MALE))
     head = people.head[rows]
     parent = np.minimum(head + (people.sex[head] != MALE), len(people.sex) - 1)  # the head, or who stands behind her
     young = _is_child(people, rows) & (people.sex[parent] == MALE) & ~_is_child(people, parent)
