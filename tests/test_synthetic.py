@@ -327,22 +327,27 @@ def test_the_absent_of_a_small_population_are_absent_from_a_bigger_one() -> None
     assert set(absent["person_no"].to_pylist()).isdisjoint(many[Register.POPULATION]["person_no"].to_pylist())
 
 
+def _family(name: str) -> str:
+    return name.split("·")[1] if "·" in name else name[0]
+
+
 def test_absent_twins_siblings_and_namesakes_are_like_somebody_present(joined: list[tuple[Row, Row, Row | None]]) -> None:
     present = rows(population(people=PEOPLE, seed=7)[Register.POPULATION])
-    twins = {(p["resident_id"][:14], p["name"][0]) for p in present} | {
-        (p["resident_id"][:14], p["name"][-3:]) for p in present
-    }
-    names = {p["name"] for p in present}
     people_of = {case: [record for record, truth, _ in joined if truth["case"] == case] for case in ABSENT}
-    for record in people_of["absent_twin"]:
-        assert {(record["resident_id"][:14], part) for part in (record["name"][0], record["name"][-3:])} & twins or (
-            len(record["name"]) == 4
-        )
-        assert f"{record['birth_date']:%Y%m%d}" == record["resident_id"][6:14]
+    born = {(p["resident_id"][:14], _family(p["name"])) for p in present}
+    twins = [(twin["resident_id"][:14], _family(twin["name"])) in born for twin in people_of["absent_twin"]]
+    assert sum(twins) / len(twins) > 0.97, "all but those without a surname"
+    homes = {(p["address"], _family(p["name"])) for p in present}
+    for case in ("absent_twin", "absent_sibling"):
+        beside = [(record["address"], _family(record["name"])) in homes for record in people_of[case]]
+        assert 0.3 < sum(beside) / len(beside) < 0.9, case
+    names = {p["name"] for p in present}
     assert {record["name"] in names for record in people_of["absent_namesake"]} == {True}
-    at_home = {(p["address"], p["name"][0]) for p in present}
-    beside = [(record["address"], record["name"][0]) in at_home for record in people_of["absent_sibling"]]
-    assert 0.3 < sum(beside) / len(beside) < 0.9
+    same_day = {(p["name"], p["birth_date"]) for p in present}
+    hard = sum((record["name"], record["birth_date"]) in same_day for record in people_of["absent_namesake"])
+    assert 0.1 < hard / len(people_of["absent_namesake"]) < 0.35
+    strangers = [(record["name"], record["birth_date"]) in same_day for record in people_of["absent"]]
+    assert sum(strangers) / len(strangers) < 0.01
 
 
 COLUMN = {name: error.column for name, error in ERRORS.items()}
