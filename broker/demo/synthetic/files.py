@@ -18,7 +18,9 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 ROW_GROUP = 65_536
-_CSV = pv.WriteOptions(quoting_style="needed")
+# Columns whose values come again and again. A dictionary of the others costs as much as the people themselves.
+_REPEATED = frozenset(("sex", "birth_date", "ethnicity", "status", "source", "case", "errors", "kind", "established_on"))
+_CSV = pv.WriteOptions(quoting_style="needed")  # tells null from the empty text
 
 
 class Format(StrEnum):
@@ -66,7 +68,8 @@ class _ParquetWriter:
     """Parquet in row groups of one size, so that the same rows are the same bytes however they came."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+        repeated = [name for name in schema.names if name in _REPEATED]
+        self._writer = pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=repeated)
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch, row_group_size=ROW_GROUP)
