@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from broker.demo.synthetic import SCHEMAS, Register, Settings, blocks
+from broker.demo.synthetic import SCHEMAS, LegalRegister, LegalSettings, Register, Settings, blocks, legal_generate
 from broker.demo.synthetic.files import Format, write
 from tests.synthetic_kit import population, rows
 
@@ -38,6 +39,15 @@ def test_the_command_writes_what_the_library_makes(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["observed.parquet", "population.parquet", "truth.parquet"]
     for register in Register:
         assert pq.read_table(tmp_path / f"{register}.parquet").equals(expected[register])
+
+
+def test_the_command_writes_legal_persons(tmp_path: Path) -> None:
+    told = _made(tmp_path, "--kind", "legal")
+    expected = pa.Table.from_batches(legal_generate(LegalSettings(companies=PEOPLE, seed=SEED), LegalRegister.OBSERVED))
+    assert pq.read_table(tmp_path / "companies_observed.parquet").equals(expected)
+    assert told["rows"].keys() == {"companies", "companies_observed", "companies_truth"}
+    assert told["rows"]["companies"] == PEOPLE
+    assert _run("--people", "60000001", "--kind", "legal", "--out", str(tmp_path)).returncode == 2
 
 
 def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ TRADE = ("餐饮", "商贸", "建材", "物流", "信息技术", "农业科技",
 _GIVEN_NAMES = 8192  # in a pool from which a city's are drawn: nearly every pair of characters
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 ID_CHECKS = "10X98765432"
-_USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-_USCC_VALUES = {character: value for value, character in enumerate(_USCC_ALPHABET)}
-_USCC_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
-_ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
+USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC_VALUES = {character: value for value, character in enumerate(USCC_ALPHABET)}
+USCC_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
+ORGANISATION_WEIGHTS = (3, 7, 9, 10, 5, 8, 4, 2)
 
 STREETS: tuple[str, ...] = tuple(first + kind for first in _STREET_FIRST for kind in _STREET_KIND)
 
@@ -131,10 +131,10 @@ def _id_sum(digits: str, start: int) -> int:
 def uscc(kind: str, division: str, serial: int) -> str:
     """Compose a code after GB 32100: body, division, organisation code with its own check (GB 11714), MOD 31 check."""
     organisation = f"{serial:08d}"
-    rest = (11 - sum(map(mul, map(int, organisation), _ORGANISATION_WEIGHTS)) % 11) % 11
+    rest = (11 - sum(map(mul, map(int, organisation), ORGANISATION_WEIGHTS)) % 11) % 11
     code = f"{kind}{division}{organisation}{'X' if rest == 10 else rest}"
-    total = sum(_USCC_VALUES[c] * w for c, w in zip(code, _USCC_WEIGHTS, strict=True))
-    return code + _USCC_ALPHABET[-total % 31]
+    total = sum(_USCC_VALUES[c] * w for c, w in zip(code, USCC_WEIGHTS, strict=True))
+    return code + USCC_ALPHABET[-total % 31]
 
 
 def surnames(draw: Draw, count: int) -> list[str]:

@@ -13,6 +13,9 @@ block, and streamed.
 * **truth**: record_no, person_no, case (`CASES`) and errors (all of them, joined by +). Whoever has an absent case is in no
   population of this seed, of any size.
 
+Legal persons come the same way from `LegalSettings`, `legal_generate` and `legal_blocks`: companies (company_no, uscc, name,
+address, representative, established_on, status), companies_observed and companies_truth.
+
 No value is anybody's, by the rules of `broker.demo.people`. Two things to know before measuring with it: rows stand in random
 order within a block of about 60,000 only (a district's people are together, as in a register), so look-ups that are to miss
 the processor's caches must be shuffled; and numbers of phones repeat beyond 45 million people.
@@ -20,7 +23,27 @@ the processor's caches must be shuffled; and numbers of phones repeat beyond 45 
 What must not go in here: anything but the public names.
 """
 
+from broker.demo.synthetic.legal import LEGAL_ABSENT, LEGAL_ERRORS, LEGAL_RATES, LegalSettings
+from broker.demo.synthetic.legal_observed import LEGAL_SCHEMAS, LegalRegister, legal_blocks, legal_generate
 from broker.demo.synthetic.registers import SCHEMAS, Register, blocks, generate
 from broker.demo.synthetic.settings import ABSENT, CASES, ERRORS, RATES, Settings
 
-__all__ = ["ABSENT", "CASES", "ERRORS", "RATES", "SCHEMAS", "Register", "Settings", "blocks", "generate"]
+__all__ = [
+    "ABSENT",
+    "CASES",
+    "ERRORS",
+    "LEGAL_ABSENT",
+    "LEGAL_ERRORS",
+    "LEGAL_RATES",
+    "LEGAL_SCHEMAS",
+    "RATES",
+    "SCHEMAS",
+    "LegalRegister",
+    "LegalSettings",
+    "Register",
+    "Settings",
+    "blocks",
+    "generate",
+    "legal_blocks",
+    "legal_generate",
+]

@@ -6,6 +6,7 @@ may improve (NEP 19), and then a seed would mean other people. What must not go 
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -73,6 +74,7 @@ def weighted(weights: Sequence[float] | NDArray[np.float64], slots: int = SLOTS)
     Drawing is then one look-up; a share is kept to a part in `slots`.
     """
     given = np.asarray(weights, dtype=np.float64)
-    counts = np.maximum(1, np.floor(given / given.sum() * slots)).astype(np.int64)
+    total = math.fsum(given)  # the same on every processor, which numpy's sum is not
+    counts = np.maximum(1, np.floor(given / total * slots)).astype(np.int64)
     counts[int(np.argmax(counts))] += slots - int(counts.sum())
     return np.repeat(np.arange(len(given), dtype=np.int32), counts)

@@ -25,8 +25,8 @@ YEAR = 365.2425
 HEAD, SPOUSE, CHILD, TWIN, FATHER, MOTHER, RESIDENT = range(7)
 YOUNG = (CHILD, TWIN)
 
-_HOMES = 6  # a block, of 20 to 600 people
-_HOME_SIZES = (20, 600)
+_HOMES = 6  # a block, besides the largest; of 20 to 600 people
+_HOME_SIZES = np.array([round(20 * 30 ** (step / 1000)) for step in range(1000)], dtype=np.int64)  # small ones are more common
 _LARGEST_EVERY = 16  # blocks
 _CARE_SHARE = 0.5
 
@@ -109,8 +109,7 @@ def members(settings: Settings, block: int) -> Members:
 
 
 def _home_sizes(settings: Settings, draws: Draws, block: int) -> Ints:
-    low, high = np.log(_HOME_SIZES)
-    sizes = np.exp(low + (high - low) * draws.below(1000, _HOMES) / 1000).astype(np.int64)
+    sizes = _HOME_SIZES[draws.below(len(_HOME_SIZES), _HOMES)]
     largest = [settings.largest_home] if block % _LARGEST_EVERY == 0 else []
     return np.concatenate([np.minimum(sizes, settings.largest_home), np.array(largest, dtype=np.int64)])
 

@@ -127,6 +127,11 @@ def _district_name(city: int, district: int) -> str:
     return known or _FIRST[(city * 5 + district * 3) % 24] + _SECOND[(city + district * 5 + 1) % 24] + kind
 
 
+def names_of(city: int, district: int) -> dict[str, str]:
+    """Name a province, city (without its 市) and district."""
+    return {"province": _PROVINCES[city // 10], "city": _city_name(city), "district": _district_name(city, district)}
+
+
 def _community(city: int, district: int, code: int) -> tuple[str, str, str, str, str]:
     """Name province, city, district, street and community."""
     county, start = district >= _COUNTIES_FROM, city * 31 + district * 11

@@ -19,7 +19,7 @@ from broker.demo.synthetic.naming import ETHNICITIES
 from broker.demo.synthetic.numbers import digits, person_numbers, phone_texts, text
 from broker.demo.synthetic.observed import SOURCES, Writing, chosen
 from broker.demo.synthetic.relatives import world
-from broker.demo.synthetic.settings import Settings
+from broker.demo.synthetic.settings import ABSENT, Settings
 from broker.demo.synthetic.world import PRESENT, STATUSES, World
 
 SEXES = ("女", "男")
@@ -131,8 +131,8 @@ def _observations(settings: Settings, own: World, known: Flags, first: int) -> d
     truth = {
         "record_no": numbers,
         "person_no": pa.array(person_numbers(settings.seed, own.numbers[records.rows])),
-        "case": writing.cases(),
-        "errors": writing.error_lists(),
+        "case": writing.errors.cases(own.people.absent[records.rows], ABSENT),
+        "errors": writing.errors.lists(),
     }
     return {
         Register.OBSERVED: pa.RecordBatch.from_pydict(columns, SCHEMAS[Register.OBSERVED]),

@@ -94,22 +94,24 @@ class Settings:
     largest_home: int = 5_000
 
     def __post_init__(self) -> None:
-        _check("people", 1 <= self.people <= MOST_PEOPLE)
-        _check("seed", 0 <= self.seed < 1 << 64)
-        _check("largest_home", 1 <= self.largest_home <= 5_000)
+        check_setting("people", 1 <= self.people <= MOST_PEOPLE)
+        check_setting("seed", 0 <= self.seed < 1 << 64)
+        check_setting("largest_home", 1 <= self.largest_home <= 5_000)
         for name in ("coverage", "twin_births", "without_phone", "placeholder_phones", "placeholder_births"):
-            _check(name, 0 <= getattr(self, name) <= 1)
-        _check_rates("errors", self.errors, RATES, 1.0)
-        _check_rates("absent", self.absent, ABSENT, 0.5)
+            check_setting(name, 0 <= getattr(self, name) <= 1)
+        check_rates("errors", self.errors, RATES, 1.0)
+        check_rates("absent", self.absent, ABSENT, 0.5)
 
 
-def _check(name: str, good: bool) -> None:
+def check_setting(name: str, good: bool) -> None:
+    """Refuse a setting by its name."""
     if not good:
         raise ValueError(f"{name} is out of range")
 
 
-def _check_rates(name: str, rates: Mapping[str, float], known: Mapping[str, float], most: float) -> None:
+def check_rates(name: str, rates: Mapping[str, float], known: Mapping[str, float], most: float) -> None:
+    """Refuse rates of errors there are not, negative ones, and those that are too much together."""
     unknown = rates.keys() - known.keys()
     if unknown:
         raise ValueError(f"{name}: there is no {min(unknown)}")
-    _check(name, all(rate >= 0 for rate in rates.values()) and sum(rates.values()) <= most)
+    check_setting(name, all(rate >= 0 for rate in rates.values()) and sum(rates.values()) <= most)

@@ -185,6 +185,32 @@ def birth_placeholder(birth: dt.date, lot: int) -> dt.date | None:
     return PLACEHOLDER_BIRTH if birth != PLACEHOLDER_BIRTH else None
 
 
+# --- codes of legal persons ---------------------------------------------------------------------------------------------
+
+
+def code_digit(code: str, lot: int) -> str:
+    """Write one of the digits of the organisation code wrong; both check characters stay."""
+    place, rest = _chosen(range(8, 16), lot)
+    return _with(code, place, str((int(code[place]) + 1 + rest % 9) % 10))
+
+
+def code_transposed(code: str, lot: int) -> str | None:
+    """Swap two neighbouring digits of the organisation code."""
+    places = [place for place in range(8, 15) if code[place] != code[place + 1]]
+    return _swapped(code, _chosen(places, lot)[0]) if places else None
+
+
+def code_lower(code: str, lot: int) -> str | None:
+    """Write its letters small."""
+    del lot
+    return code.lower() if code.lower() != code else None
+
+
+def code_organisation(code: str, lot: int) -> str:
+    """Write the organisation code of before 2015, which is in it (GB 11714): eight digits, mostly a hyphen, the check."""
+    return code[8:16] + ("-" if lot % 4 else "") + code[16]
+
+
 ID_SLIPS: dict[str, TextSlip] = {slip.__name__: slip for slip in (id_digit, id_transposed, id_15, id_lower_x, id_wide_x)}
 NAME_SLIPS: dict[str, TextSlip] = {
     slip.__name__: slip
@@ -201,3 +227,4 @@ NAME_SLIPS: dict[str, TextSlip] = {
     )
 }
 BIRTH_SLIPS: dict[str, DateSlip] = {slip.__name__: slip for slip in (birth_swapped, birth_year, birth_digit, birth_placeholder)}
+CODE_SLIPS: dict[str, TextSlip] = {slip.__name__: slip for slip in (code_digit, code_transposed, code_lower, code_organisation)}
