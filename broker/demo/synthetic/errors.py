@@ -100,7 +100,10 @@ class Errors:
 
     def lists(self) -> pa.Array:
         """Name all errors of every record, joined by a plus sign; "" for a record without."""
-        packed = (self._wrong + 1) @ (len(self._names) + 1) ** np.arange(len(self._columns))  # few sets come up
+        wrong = np.flatnonzero((self._wrong != NO_ERROR).any(axis=1))
+        packed = (self._wrong[wrong] + 1) @ (len(self._names) + 1) ** np.arange(len(self._columns))  # few sets come up
         _, examples, which = np.unique(packed, return_index=True, return_inverse=True)
-        rows = [[self._names[error] for error in self._wrong[row] if error != NO_ERROR] for row in examples]
-        return words(["+".join(row) for row in rows], which)
+        rows = [[self._names[error] for error in self._wrong[wrong[row]] if error != NO_ERROR] for row in examples]
+        index = np.zeros(len(self._wrong), dtype=np.int64)
+        index[wrong] = 1 + which
+        return words(["", *("+".join(row) for row in rows)], index)

@@ -108,9 +108,14 @@ def given_names(draws: Draws, years: Codes, sexes: Codes) -> Characters:
 
 def tell_apart(given: Characters, others: Sequence[Characters]) -> None:
     """Change, in place, the second character of given names that are the same as one of up to six others' (all rows x 2)."""
+    rows = np.arange(len(given))
     for character in _FALLBACKS:
-        same = np.any([np.all(given == other, axis=1) for other in others], axis=0)
-        given[same, 1] = ord(character)
+        own = given[rows]
+        same = np.any([(own[:, 0] == other[rows, 0]) & (own[:, 1] == other[rows, 1]) for other in others], axis=0)
+        rows = rows[same]
+        if not len(rows):
+            return
+        given[rows, 1] = ord(character)
 
 
 def with_surname(surname: Codes, given: Characters) -> Characters:

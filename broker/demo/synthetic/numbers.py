@@ -131,18 +131,25 @@ def resident_ids(block: int, born: Codes, birth: Ints, sex: Codes) -> Bytes:
 
 def _numbered(divisions: list[str], born: Codes, birth: Ints, serials: Ints) -> Bytes:
     places = np.frombuffer("".join(divisions).encode(), dtype=np.uint8).reshape(-1, 6)
+    day = birth - PLACEHOLDER_BIRTH
     found = np.empty((len(born), 18), dtype=np.uint8)
     found[:, :6] = places[born]
-    found[:, 6:14] = _days()[birth - PLACEHOLDER_BIRTH]
+    found[:, 6:14] = _days().take(day, axis=0)
     found[:, 14:17] = digits(serials, 3)
-    found[:, 17] = check_characters(found[:, :17])
+    sums = _sums(places, 0)[born] + _sums_of_days()[day] + _sums(digits(np.arange(1000), 3), 14)[serials]
+    found[:, 17] = np.frombuffer(ID_CHECKS.encode(), dtype=np.uint8)[sums % 11]
     return found
 
 
-def check_characters(columns: Bytes) -> Bytes:
-    """Compute the check characters of numbers (rows x 17 of ASCII)."""
-    sums = (columns.astype(np.int32) - ord("0")) @ np.array(ID_WEIGHTS, dtype=np.int32)
-    return np.frombuffer(ID_CHECKS.encode(), dtype=np.uint8)[sums % 11]
+def _sums(columns: Bytes, start: int) -> Ints:
+    """Weigh some columns of numbers for their check character: few different parts make up all the numbers."""
+    weights = np.array(ID_WEIGHTS[start : start + columns.shape[1]], dtype=np.int64)
+    return np.asarray((columns.astype(np.int64) - ord("0")) @ weights, dtype=np.int64)
+
+
+@functools.cache
+def _sums_of_days() -> Ints:
+    return _sums(_days(), 6)
 
 
 # --- phones -------------------------------------------------------------------------------------------------------------

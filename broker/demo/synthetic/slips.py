@@ -170,7 +170,7 @@ def birth_year(birth: dt.date, lot: int) -> dt.date:
 
 def birth_digit(birth: dt.date, lot: int) -> dt.date | None:
     """Write one of the eight digits wrong, so that it is still a date of 1900 or later."""
-    text = birth.strftime("%Y%m%d")
+    text = f"{birth.year}{birth.month:02}{birth.day:02}"
     for shift in range(24):  # a few digits have no other that makes a date
         place, rest = _chosen(range(2, 8), lot + shift)
         digits = _with(text, place, str((int(text[place]) + 1 + (rest + shift) % 9) % 10))
