@@ -1,0 +1,33 @@
+/* The kernels in vectors of 32 bytes. Rows of short queries are compared, others looked up one by one: AVX2 has no look-up of
+ * 16 bits, and its gather is slow on many a processor. What must not go in here: the kernels themselves.
+ */
+#if defined(__x86_64__)
+#define TARGET __attribute__((target("avx2")))
+#define VECTOR_BYTES 32
+#include "matching_blocks.h"
+
+TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query)
+{
+    compare_rows_16(rows, block, query);
+}
+
+TARGET static void rows_32(uint32_t *rows, const Block *block, const LaneQuery *query)
+{
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at++)
+        rows[at] = (uint32_t)query->masks[block->codes[at]];
+}
+
+TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *query)
+{
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at++)
+        rows[at] = query->masks[block->codes[at]];
+}
+
+TARGET static void look_up_scores(float *scores, const float *table, const uint32_t *index)
+{
+    for (size_t i = 0; i < LANES; i++)
+        scores[i] = table[index[i]];
+}
+
+const Lanes lanes_avx2 = {jaro_blocks, levenshtein_blocks};
+#endif

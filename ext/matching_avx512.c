@@ -1,0 +1,73 @@
+/* The kernels in vectors of 64 bytes: 32 lanes of 16 bits in one, and the frequent symbols looked up in registers.
+ *
+ * What must not go in here: the kernels themselves.
+ */
+#if defined(__x86_64__)
+#include <immintrin.h>
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
+#define VECTOR_BYTES 64
+#include "matching_blocks.h"
+
+#define IN_ZMM_32 16u
+#define IN_ZMM_64 8u
+
+TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query)
+{
+    if (!block->is_near || query->query->length < 4) {
+        compare_rows_16(rows, block, query);
+        return;
+    }
+    const __m512i low = _mm512_loadu_si512(query->near16), high = _mm512_loadu_si512(query->near16 + LANES);
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += LANES) {
+        __m512i codes = _mm512_load_si512(block->codes + at);
+        _mm512_store_si512(rows + at, _mm512_permutex2var_epi16(low, codes, high));
+    }
+}
+
+/* Sixteen symbols below NEAR at once: two look-ups of 32, and bit 5 says which holds. */
+TARGET static inline __m512i near_masks_32(const __m512i table[4], __m512i codes)
+{
+    __m512i low = _mm512_permutex2var_epi32(table[0], codes, table[1]);
+    __m512i high = _mm512_permutex2var_epi32(table[2], codes, table[3]);
+    return _mm512_mask_mov_epi32(low, _mm512_test_epi32_mask(codes, _mm512_set1_epi32(32)), high);
+}
+
+TARGET static void near_rows_32(uint32_t *rows, const Block *block, const LaneQuery *query)
+{
+    __m512i table[4];
+    for (size_t i = 0; i < 4; i++)
+        table[i] = _mm512_loadu_si512(query->near32 + i * IN_ZMM_32);
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_ZMM_32) {
+        __m512i codes = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(block->codes + at)));
+        _mm512_store_si512(rows + at, near_masks_32(table, codes));
+    }
+}
+
+TARGET static void rows_32(uint32_t *rows, const Block *block, const LaneQuery *query)
+{
+    if (block->is_near) {
+        near_rows_32(rows, block, query);
+        return;
+    }
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_ZMM_32) {
+        __m512i codes = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(block->codes + at)));
+        _mm512_store_si512(rows + at, _mm512_i32gather_epi32(codes, query->masks, sizeof *query->masks));
+    }
+}
+
+TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *query)
+{
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_ZMM_64) {
+        __m256i codes = _mm256_cvtepu16_epi32(_mm_load_si128((const __m128i *)(block->codes + at)));
+        _mm512_store_si512(rows + at, _mm512_i32gather_epi64(codes, query->masks, sizeof *query->masks));
+    }
+}
+
+TARGET static void look_up_scores(float *scores, const float *table, const uint32_t *index)
+{
+    for (size_t i = 0; i < LANES; i += IN_ZMM_32)
+        _mm512_storeu_ps(scores + i, _mm512_i32gather_ps(_mm512_load_si512(index + i), table, sizeof *table));
+}
+
+const Lanes lanes_avx512 = {jaro_blocks, levenshtein_blocks};
+#endif
