@@ -37,6 +37,7 @@ cdef extern from "matching_kernels.h" nogil:
     int corpus_pack(Corpus *corpus, const Text *choices, size_t count, int in_blocks)
     void corpus_free(Corpus *corpus)
     int path_is_supported(Path path)
+    void matching_prepare()
     int matching_cdist(const Corpus *corpus, Path path, const Text *queries, size_t count, Metric metric, Results results)
     int matching_cpdist(const Text *queries, const Text *choices, size_t count, Metric metric, Results results)
 
@@ -46,6 +47,8 @@ cdef tuple _PATHS = ("scalar", "avx2", "avx512")  # as in Path, the fastest last
 cdef dict _KINDS = {"f": RESULT_FLOAT, "B": RESULT_U8, "H": RESULT_U16, "I": RESULT_U32}
 cdef Py_ssize_t[5] _GREATEST = [0, 0xFF, 0xFFFF, 0xFFFFFFFF, 0]
 cdef Py_ssize_t _LONGEST_TEXT = 0x7FFFFFFF
+
+matching_prepare()
 
 
 # --- which path -------------------------------------------------------------------------------------------------------

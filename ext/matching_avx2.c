@@ -29,5 +29,17 @@ TARGET static void look_up_scores(float *scores, const float *table, const uint3
         scores[i] = table[index[i]];
 }
 
-const Lanes lanes_avx2 = {jaro_blocks, levenshtein_blocks};
+TARGET static void place_similarities(float *to, const float *from, const uint16_t *slots, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = from[slots[i]];
+}
+
+TARGET static void place_distances(uint8_t *to, const uint8_t *from, const uint16_t *slots, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        to[i] = from[slots[i]];
+}
+
+const Lanes lanes_avx2 = {jaro_blocks, levenshtein_blocks, place_similarities, place_distances};
 #endif

@@ -4,21 +4,27 @@
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bitalg,avx512vpopcntdq,prefer-vector-width=512")))
+#define COUNTS_BITS
+#define count_bits_8 _mm512_popcnt_epi8
+#define count_bits_16 _mm512_popcnt_epi16
+#define count_bits_32 _mm512_popcnt_epi32
+#define count_bits_64 _mm512_popcnt_epi64
 #define VECTOR_BYTES 64
 #include "matching_blocks.h"
 
+#define IN_ZMM_16 32u
 #define IN_ZMM_32 16u
 #define IN_ZMM_64 8u
 
 TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query)
 {
-    if (!block->is_near || query->query->length < 4) {
+    if (!block->is_near || query->query->length < 2) {
         compare_rows_16(rows, block, query);
         return;
     }
-    const __m512i low = _mm512_loadu_si512(query->near16), high = _mm512_loadu_si512(query->near16 + LANES);
-    for (size_t at = 0; at < (size_t)block->longest * LANES; at += LANES) {
+    const __m512i low = _mm512_loadu_si512(query->near16), high = _mm512_loadu_si512(query->near16 + IN_ZMM_16);
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_ZMM_16) {
         __m512i codes = _mm512_load_si512(block->codes + at);
         _mm512_store_si512(rows + at, _mm512_permutex2var_epi16(low, codes, high));
     }
@@ -69,5 +75,29 @@ TARGET static void look_up_scores(float *scores, const float *table, const uint3
         _mm512_storeu_ps(scores + i, _mm512_i32gather_ps(_mm512_load_si512(index + i), table, sizeof *table));
 }
 
-const Lanes lanes_avx512 = {jaro_blocks, levenshtein_blocks};
+/* Sixteen results at once, from where they are to where they belong; the rest one by one. */
+TARGET static void place_similarities(float *to, const float *from, const uint16_t *slots, size_t count)
+{
+    size_t i = 0;
+    for (; i + IN_ZMM_32 <= count; i += IN_ZMM_32) {
+        __m512i at = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(slots + i)));
+        _mm512_storeu_ps(to + i, _mm512_i32gather_ps(at, from, sizeof *from));
+    }
+    for (; i < count; i++)
+        to[i] = from[slots[i]];
+}
+
+/* The same with bytes, of which a gather takes four at a time: ROOM_BEHIND lie behind the last. */
+TARGET static void place_distances(uint8_t *to, const uint8_t *from, const uint16_t *slots, size_t count)
+{
+    size_t i = 0;
+    for (; i + IN_ZMM_32 <= count; i += IN_ZMM_32) {
+        __m512i at = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(slots + i)));
+        _mm_storeu_si128((__m128i *)(to + i), _mm512_cvtepi32_epi8(_mm512_i32gather_epi32(at, from, 1)));
+    }
+    for (; i < count; i++)
+        to[i] = from[slots[i]];
+}
+
+const Lanes lanes_avx512 = {jaro_blocks, levenshtein_blocks, place_similarities, place_distances};
 #endif

@@ -1,13 +1,16 @@
 /* Running the kernels of `matching_lanes.h` over blocks: how wide lanes must be, block by block.
  *
- * A template: whoever includes it has defined TARGET and VECTOR_BYTES, and defines after it rows_16, rows_32, rows_64 (how a
- * block's rows are looked up) and look_up_scores. What must not go in here: what only one kind of processor has.
+ * A template: whoever includes it has defined TARGET, VECTOR_BYTES and, if its processor counts bits, COUNTS_BITS; it defines
+ * after it how rows and scores are looked up. What must not go in here: what only one kind of processor has.
  */
 #include "matching_kernels.h"
 #include "matching_scores.h"
 
 #include <string.h>
 
+#define WIDTH 8
+#include "matching_lanes.h"
+#undef WIDTH
 #define WIDTH 16
 #include "matching_lanes.h"
 #undef WIDTH
@@ -18,28 +21,58 @@
 #include "matching_lanes.h"
 #undef WIDTH
 
+#define IN_VECTOR_16 (VECTOR_BYTES / 2)
+
 TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_32(uint32_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void look_up_scores(float *scores, const float *table, const uint32_t *index);
 
-/* One block's rows; only one of them is in use at a time. */
+/* One block's rows; only one of them is in use at a time, but for the narrow ones, which come from those of 16 bits. */
 typedef union {
-    uint16_t of_16[WORD * LANES];
+    struct {
+        uint16_t of_16[WORD * LANES];
+        uint8_t of_8[WORD * LANES];
+    };
     uint32_t of_32[WORD * LANES];
     uint64_t of_64[WORD * LANES];
 } Rows;
 
-/* Positions of the query as lanes compare them: a symbol is looked up in all of the query at once. */
+/* Each symbol is compared with every position of the query, which is quicker than looking it up while a query is short. */
 TARGET static inline void compare_rows_16(uint16_t *rows, const Block *block, const LaneQuery *query)
 {
     uint32_t p = query->query->length;
-    for (size_t at = 0; at < (size_t)block->longest * LANES; at += VECTOR_BYTES / 2) {
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_VECTOR_16) {
         Vector_16 codes = *(const Vector_16 *)(block->codes + at);
         Vector_16 row = {0};
         for (uint32_t i = 0; i < p; i++)
             row |= (Vector_16)(codes == query->codes[i]) & (uint16_t)(1u << i);
         *(Vector_16 *)(rows + at) = row;
+    }
+}
+
+TARGET static inline void rows_8(Rows *rows, const Block *block, const LaneQuery *query)
+{
+    rows_16(rows->of_16, block, query);
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_VECTOR_16)
+        *(Bytes_16 *)(rows->of_8 + at) = __builtin_convertvector(*(const Vector_16 *)(rows->of_16 + at), Bytes_16);
+}
+
+/* --- Jaro ------------------------------------------------------------------------------------------------------------ */
+
+/* Both texts are at most 4 long: which neighbours are equal is ten bits, and `fill_name_scores` knows their scores. */
+TARGET static inline void index_names(uint32_t *index, const Block *block, const LaneQuery *query)
+{
+    uint32_t p = query->query->length;
+    for (size_t first = 0; first < LANES; first += IN_VECTOR_16) {
+        Vector_16 at = lengths_16(block, first) << NAME_BITS;
+        for (uint32_t j = 0; j < block->longest; j++) {
+            Vector_16 codes = *(const Vector_16 *)(block->codes + j * LANES + first);
+            for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
+                at |= (Vector_16)(codes == query->codes[i]) & (uint16_t)(1u << (2 * j + i));
+        }
+        Words_16 words = __builtin_convertvector(at, Words_16);
+        memcpy(index + first, &words, sizeof words);
     }
 }
 
@@ -50,8 +83,12 @@ TARGET static void jaro_blocks(float *similarities, const Block *blocks, size_t 
     uint32_t p = query->query->length;
     for (size_t b = 0; b < count; b++) {
         const Block *block = &blocks[b];
+        const float *scores = query->scores;
         uint32_t widest = p > block->longest ? p : block->longest;
-        if (widest <= 16) {
+        if (widest <= NAME_LENGTH) {
+            index_names(index, block, query);
+            scores = query->name_scores;
+        } else if (widest <= 16) {
             rows_16(rows.of_16, block, query);
             jaro_16(index, rows.of_16, block, p);
         } else if (widest <= 32) {
@@ -61,9 +98,11 @@ TARGET static void jaro_blocks(float *similarities, const Block *blocks, size_t 
             rows_64(rows.of_64, block, query);
             jaro_64(index, rows.of_64, block, p);
         }
-        look_up_scores(similarities + b * LANES, query->scores, index);
+        look_up_scores(similarities + b * LANES, scores, index);
     }
 }
+
+/* --- Levenshtein ----------------------------------------------------------------------------------------------------- */
 
 TARGET static void levenshtein_blocks(uint8_t *distances, const Block *blocks, size_t count, const LaneQuery *query)
 {
@@ -72,7 +111,10 @@ TARGET static void levenshtein_blocks(uint8_t *distances, const Block *blocks, s
     for (size_t b = 0; b < count; b++) {
         const Block *block = &blocks[b];
         uint8_t *to = distances + b * LANES;
-        if (p <= 16) {
+        if (p <= 8) {
+            rows_8(&rows, block, query);
+            levenshtein_8(to, rows.of_8, block, p);
+        } else if (p <= 16) {
             rows_16(rows.of_16, block, query);
             levenshtein_16(to, rows.of_16, block, p);
         } else if (p <= 32) {

@@ -78,7 +78,7 @@ static void measure_blocks(Block *blocks, size_t count, const Slice *slice)
     for (size_t i = 0; i < slice->count; i++)
         if (slice->lane[i] != NOWHERE) {
             Block *block = &blocks[slice->lane[i] / LANES];
-            uint16_t length = (uint16_t)slice->choices[i].length;
+            uint8_t length = (uint8_t)slice->choices[i].length;
             block->lengths[slice->lane[i] % LANES] = length;
             block->longest = length > block->longest ? length : block->longest;
         }

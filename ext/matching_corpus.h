@@ -1,7 +1,7 @@
-/* Choices as the kernels of `matching_kernels.c` want them: code points numbered, short texts in blocks of 32 lanes.
+/* Choices as the kernels of `matching_kernels.c` want them: code points numbered, short texts in blocks of 64 lanes.
  *
  * An *alphabet* numbers the code points of all choices; the 63 most frequent get the smallest symbols, so that texts of an
- * alphabetic script are looked up in registers. A *block* is 32 choices as a structure of arrays, position by position; a
+ * alphabetic script are looked up in registers. A *block* is 64 choices as a structure of arrays, position by position; a
  * *chunk* is the blocks of 4096 neighbouring choices, by length where that saves work. What fits no block (more than 64 code
  * points, a symbol beyond 16 bits) is *loose*. What must not go in here: comparing anything.
  */
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LANES 32u
+#define LANES 64u
 #define WORD 64u /* the longest text of a block, and the longest query that a lane holds */
 #define CHUNK 4096u
 #define PAD 63u /* the symbol behind the end of a text; no code point has it */
@@ -41,7 +41,7 @@ typedef struct {
 
 typedef struct {
     uint16_t *codes; /* [longest][LANES] */
-    uint16_t lengths[LANES];
+    uint8_t lengths[LANES];
     uint16_t longest, shortest;
     uint16_t is_near; /* whether every symbol is below NEAR */
 } Block;
@@ -50,7 +50,7 @@ typedef struct {
     size_t first_block, block_count;
     size_t first_loose, loose_count;
     uint64_t lengths; /* bit n - 1: a choice of n code points is in its blocks */
-    int in_order; /* whether lane i of block b is choice 32 b + i of the chunk */
+    int in_order; /* whether lane i of block b is choice 64 b + i of the chunk */
 } Chunk;
 
 typedef struct {

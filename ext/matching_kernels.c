@@ -15,7 +15,8 @@ extern const Lanes lanes_avx2, lanes_avx512;
 int path_is_supported(Path path)
 {
     if (path == PATH_AVX512)
-        return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+        return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512vpopcntdq");
     return path == PATH_SCALAR || (path == PATH_AVX2 && __builtin_cpu_supports("avx2"));
 }
 
@@ -34,6 +35,16 @@ const Lanes *lanes_of(Path path)
 }
 #endif
 
+static float name_scores[2][NAME_LENGTH + 1][NAME_CELLS]; /* of Jaro and of Jaro-Winkler */
+
+void matching_prepare(void)
+{
+    for (uint32_t p = 1; p <= NAME_LENGTH; p++) {
+        fill_name_scores(name_scores[0][p], p, 0);
+        fill_name_scores(name_scores[1][p], p, 1);
+    }
+}
+
 /* The tables of scores by length of query, made as lengths come up. */
 typedef struct {
     float *of[WORD + 1];
@@ -51,6 +62,14 @@ typedef struct {
     uint32_t *symbols; /* of all queries */
 } Work;
 
+/* A chunk with its part of the slots. */
+typedef struct {
+    const Chunk *chunk;
+    const Block *blocks;
+    const uint16_t *slots;
+    size_t count;
+} Span;
+
 /* --- results --------------------------------------------------------------------------------------------------------- */
 
 static void put(Results results, size_t at, double result)
@@ -67,7 +86,6 @@ static void put(Results results, size_t at, double result)
         ((uint32_t *)results.data)[at] = (uint32_t)result;
 }
 
-/* Bring the results of a chunk's lanes into the order of its choices; loose ones are left alone. */
 #define DEFINE_PLACE(TYPE, FROM)                                                                                           \
     static void place_##TYPE(TYPE *to, const FROM *from, const uint16_t *slots, size_t count)                              \
     {                                                                                                                      \
@@ -81,24 +99,32 @@ DEFINE_PLACE(uint8_t, uint8_t)
 DEFINE_PLACE(uint16_t, uint8_t)
 DEFINE_PLACE(uint32_t, uint8_t)
 
-static void place_similarities(float *to, const float *from, const uint16_t *slots, size_t count, const Chunk *chunk)
+/* Bring the results of a chunk's lanes into the order of its choices; loose ones are left alone. */
+static void place_similarities(const Work *work, size_t at, const float *from, const Span *span)
 {
-    if (chunk->in_order && chunk->loose_count == 0)
-        memcpy(to, from, count * sizeof *to);
+    float *to = (float *)work->results.data + at;
+    if (span->chunk->loose_count != 0)
+        place_float(to, from, span->slots, span->count);
+    else if (span->chunk->in_order)
+        memcpy(to, from, span->count * sizeof *to);
     else
-        place_float(to, from, slots, count);
+        work->lanes->place_similarities(to, from, span->slots, span->count);
 }
 
-static void place_distances(Results to, size_t at, const uint8_t *from, const uint16_t *slots, size_t count, const Chunk *chunk)
+static void place_distances(const Work *work, size_t at, const uint8_t *from, const Span *span)
 {
-    if (to.kind == RESULT_U8 && chunk->in_order && chunk->loose_count == 0)
-        memcpy((uint8_t *)to.data + at, from, count);
-    else if (to.kind == RESULT_U8)
-        place_uint8_t((uint8_t *)to.data + at, from, slots, count);
-    else if (to.kind == RESULT_U16)
-        place_uint16_t((uint16_t *)to.data + at, from, slots, count);
+    void *data = work->results.data;
+    ResultKind kind = work->results.kind;
+    if (kind == RESULT_U16)
+        place_uint16_t((uint16_t *)data + at, from, span->slots, span->count);
+    else if (kind == RESULT_U32)
+        place_uint32_t((uint32_t *)data + at, from, span->slots, span->count);
+    else if (span->chunk->loose_count != 0)
+        place_uint8_t((uint8_t *)data + at, from, span->slots, span->count);
+    else if (span->chunk->in_order)
+        memcpy((uint8_t *)data + at, from, span->count);
     else
-        place_uint32_t((uint32_t *)to.data + at, from, slots, count);
+        work->lanes->place_distances((uint8_t *)data + at, from, span->slots, span->count);
 }
 
 /* --- a query and a chunk --------------------------------------------------------------------------------------------- */
@@ -124,6 +150,7 @@ static void prepare_lane_query(LaneQuery *lane_query, const Work *work, const Qu
     lane_query->query = query;
     lane_query->masks = work->tables.masks;
     lane_query->scores = work->scores.of[query->length];
+    lane_query->name_scores = query->length <= NAME_LENGTH ? name_scores[work->metric == JARO_WINKLER][query->length] : NULL;
     for (uint32_t i = 0; i < 16; i++)
         lane_query->codes[i] = NOWHERE; /* which no block has */
     for (uint32_t i = 0; i < query->length && i < 16; i++)
@@ -136,75 +163,77 @@ static void prepare_lane_query(LaneQuery *lane_query, const Work *work, const Qu
 }
 
 /* An empty query is 0 like anything but nothing, and as far from a text as that is long. */
-static void compare_with_nothing(Work *work, const Chunk *chunk, const uint16_t *slots, size_t count, size_t at)
+static void compare_with_nothing(Work *work, const Span *span, size_t at)
 {
-    const Block *blocks = work->corpus->blocks + chunk->first_block;
-    for (size_t i = 0; i < count; i++)
-        if (slots[i] != NOWHERE) {
-            uint16_t length = blocks[slots[i] / LANES].lengths[slots[i] % LANES];
+    for (size_t i = 0; i < span->count; i++)
+        if (span->slots[i] != NOWHERE) {
+            uint32_t length = span->blocks[span->slots[i] / LANES].lengths[span->slots[i] % LANES];
             put(work->results, at + i, work->metric == LEVENSHTEIN ? (double)length : (double)(length == 0));
         }
 }
 
-static int compare_blocks(Work *work, const Query *query, const Chunk *chunk, const uint16_t *slots, size_t count, size_t at)
+static int compare_blocks(Work *work, const Query *query, const Span *span, size_t at)
 {
     union {
         float similarities[CHUNK];
-        uint8_t distances[CHUNK];
+        uint8_t distances[CHUNK + ROOM_BEHIND];
     } room;
     LaneQuery lane_query;
-    const Block *blocks = work->corpus->blocks + chunk->first_block;
     if (work->metric == LEVENSHTEIN) {
         prepare_lane_query(&lane_query, work, query);
-        work->lanes->levenshtein(room.distances, blocks, chunk->block_count, &lane_query);
-        place_distances(work->results, at, room.distances, slots, count, chunk);
+        work->lanes->levenshtein(room.distances, span->blocks, span->chunk->block_count, &lane_query);
+        place_distances(work, at, room.distances, span);
         return 0;
     }
-    if (prepare_scores(&work->scores, query->length, chunk->lengths, work->metric == JARO_WINKLER) != 0)
+    if (prepare_scores(&work->scores, query->length, span->chunk->lengths, work->metric == JARO_WINKLER) != 0)
         return -1;
     prepare_lane_query(&lane_query, work, query);
-    work->lanes->jaro(room.similarities, blocks, chunk->block_count, &lane_query);
-    place_similarities((float *)work->results.data + at, room.similarities, slots, count, chunk);
+    work->lanes->jaro(room.similarities, span->blocks, span->chunk->block_count, &lane_query);
+    place_similarities(work, at, room.similarities, span);
     return 0;
 }
 
 /* A query that no lane holds, against the choices of blocks. */
-static void compare_lanes_one_by_one(Work *work, const Query *query, const Chunk *chunk, const uint16_t *slots, size_t count,
-                                     size_t at)
+static void compare_lanes_one_by_one(Work *work, const Query *query, const Span *span, size_t at)
 {
     uint32_t choice[WORD];
-    for (size_t i = 0; i < count; i++)
-        if (slots[i] != NOWHERE) {
-            const Block *block = work->corpus->blocks + chunk->first_block + slots[i] / LANES;
-            uint32_t length = block->lengths[slots[i] % LANES];
+    for (size_t i = 0; i < span->count; i++)
+        if (span->slots[i] != NOWHERE) {
+            const Block *block = &span->blocks[span->slots[i] / LANES];
+            uint32_t lane = span->slots[i] % LANES, length = block->lengths[lane];
             for (uint32_t j = 0; j < length; j++)
-                choice[j] = block->codes[j * LANES + slots[i] % LANES];
+                choice[j] = block->codes[j * LANES + lane];
             put(work->results, at + i, scalar_compare(&work->tables, query, choice, length, work->metric));
         }
+}
+
+static void compare_loose(Work *work, const Query *query, const Chunk *chunk, size_t row)
+{
+    for (size_t i = 0; i < chunk->loose_count; i++) {
+        const Loose *loose = &work->corpus->loose[chunk->first_loose + i];
+        put(work->results, row * work->corpus->count + loose->choice,
+            scalar_compare(&work->tables, query, loose->symbols, loose->length, work->metric));
+    }
 }
 
 static int compare_chunk(Work *work, size_t c, const Query *query, size_t row)
 {
     const Corpus *corpus = work->corpus;
     const Chunk *chunk = &corpus->chunks[c];
-    const uint16_t *slots = corpus->slots + c * CHUNK;
-    size_t count = corpus->count - c * CHUNK < CHUNK ? corpus->count - c * CHUNK : CHUNK;
-    size_t at = row * corpus->count + c * CHUNK;
+    size_t first = c * CHUNK, at = row * corpus->count + first;
+    size_t left = corpus->count - first;
+    Span span = {chunk, corpus->blocks + chunk->first_block, corpus->slots + first, left < CHUNK ? left : CHUNK};
     int failed = 0;
     query_load(&work->tables, query);
     if (chunk->block_count != 0) {
         if (query->length == 0)
-            compare_with_nothing(work, chunk, slots, count, at);
+            compare_with_nothing(work, &span, at);
         else if (query->length > WORD)
-            compare_lanes_one_by_one(work, query, chunk, slots, count, at);
+            compare_lanes_one_by_one(work, query, &span, at);
         else
-            failed = compare_blocks(work, query, chunk, slots, count, at);
+            failed = compare_blocks(work, query, &span, at);
     }
-    for (size_t i = 0; i < chunk->loose_count; i++) {
-        const Loose *loose = &corpus->loose[chunk->first_loose + i];
-        put(work->results, row * corpus->count + loose->choice,
-            scalar_compare(&work->tables, query, loose->symbols, loose->length, work->metric));
-    }
+    compare_loose(work, query, chunk, row);
     query_unload(&work->tables, query);
     return failed;
 }

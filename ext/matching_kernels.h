@@ -27,14 +27,21 @@ typedef struct {
     uint16_t codes[16]; /* its first symbols, or NOWHERE, for comparison */
     uint16_t near16[NEAR]; /* as masks, for symbols below NEAR, cut to the width of lanes */
     uint32_t near32[NEAR];
-    const float *scores; /* the table of `matching_scores.h` for this length of query */
-    int winkler;
+    const float *scores, *name_scores; /* the tables of `matching_scores.h` for this length of query */
 } LaneQuery;
 
 typedef struct {
     void (*jaro)(float *similarities, const Block *blocks, size_t count, const LaneQuery *query);
     void (*levenshtein)(uint8_t *distances, const Block *blocks, size_t count, const LaneQuery *query);
+    /* Bring results of lanes into the order of choices; no slot is NOWHERE. */
+    void (*place_similarities)(float *to, const float *from, const uint16_t *slots, size_t count);
+    void (*place_distances)(uint8_t *to, const uint8_t *from, const uint16_t *slots, size_t count);
 } Lanes;
+
+#define ROOM_BEHIND 3u /* bytes behind the results of a chunk that may be read */
+
+/* To be called once, before anything is compared. */
+void matching_prepare(void);
 
 int path_is_supported(Path path);
 const Lanes *lanes_of(Path path); /* NULL for PATH_SCALAR */

@@ -1,7 +1,7 @@
-/* The kernels for lanes of one width, WIDTH bits, in vectors of VECTOR_BYTES: one query against a block of 32 choices.
+/* The kernels for lanes of one width, WIDTH bits, in vectors of VECTOR_BYTES: one query against a block of 64 choices.
  *
- * A template: `matching_avx512.c` and `matching_avx2.c` include it for widths 16, 32 and 64. A lane holds one choice, and in
- * its bits the positions of the query (for Jaro of the choice, too), so that every step is that of the scalar path, 32 times.
+ * A template: `matching_avx512.c` and `matching_avx2.c` include it for widths 8, 16, 32 and 64. A lane holds one choice, and in
+ * its bits the positions of the query (for Jaro of the choice, too), so that every step is that of the scalar path, many times.
  * `rows[j][lane]` are the positions of the query that equal position j of the choice. What must not go in here: what only one
  * kind of processor has; how rows are looked up.
  */
@@ -11,20 +11,20 @@
 
 #define Bits IN_WIDTH(Bits_)
 #define Vector IN_WIDTH(Vector_)
-#define Halves IN_WIDTH(Halves_)
 #define Bytes IN_WIDTH(Bytes_)
 #define Words IN_WIDTH(Words_)
 #define IN_VECTOR (VECTOR_BYTES / (WIDTH / 8))
+/* Two vectors go hand in hand where a block has two, for each step waits for the one before. */
+#define ABREAST (LANES / IN_VECTOR < 2 ? 1 : 2)
+#define FOR_EACH_ABREAST _Pragma("GCC unroll 2") for (size_t v = 0; v < ABREAST; v++)
 
 typedef PASTE(PASTE(uint, WIDTH), _t) Bits;
 typedef Bits Vector __attribute__((vector_size(VECTOR_BYTES), may_alias));
-typedef uint8_t Bytes __attribute__((vector_size(IN_VECTOR)));
-typedef uint16_t Halves __attribute__((vector_size(2 * IN_VECTOR), may_alias));
-typedef uint32_t Words __attribute__((vector_size(4 * IN_VECTOR), may_alias, aligned(4)));
+typedef uint8_t Bytes __attribute__((vector_size(IN_VECTOR), may_alias));
 
 TARGET static inline Vector IN_WIDTH(lengths_)(const Block *block, size_t first)
 {
-    Halves lengths;
+    Bytes lengths;
     memcpy(&lengths, block->lengths + first, sizeof lengths);
     return __builtin_convertvector(lengths, Vector);
 }
@@ -37,6 +37,9 @@ TARGET static inline Vector IN_WIDTH(row_)(const Bits *rows, size_t j, size_t fi
 /* How many bits are set, lane by lane. */
 TARGET static inline Vector IN_WIDTH(ones_)(Vector x)
 {
+#ifdef COUNTS_BITS
+    return (Vector)IN_WIDTH(count_bits_)((__m512i)x);
+#else
     const Bits all = (Bits)~(Bits)0;
     x = x - ((x >> 1) & (Bits)(all / 3));
     x = (x & (Bits)(all / 5)) + ((x >> 2) & (Bits)(all / 5));
@@ -44,56 +47,64 @@ TARGET static inline Vector IN_WIDTH(ones_)(Vector x)
     for (unsigned shift = 8; shift < WIDTH; shift *= 2)
         x += x >> shift;
     return x & 0x7F;
+#endif
 }
 
 /* --- Jaro ------------------------------------------------------------------------------------------------------------ */
 
+#if WIDTH > 8
+typedef uint32_t Words __attribute__((vector_size(4 * IN_VECTOR), may_alias, aligned(4)));
+
 typedef struct {
-    Vector in_query, in_choice;
+    Vector in_query[ABREAST], in_choice[ABREAST];
 } IN_WIDTH(Flags_);
 
 /* Match greedily, the first free position within the window. Lanes behind their end match nothing, for PAD is in no query. */
-TARGET static inline IN_WIDTH(Flags_) IN_WIDTH(flag_)(const Bits *rows, size_t first, uint32_t longest, Vector bound)
+TARGET static inline void IN_WIDTH(flag_)(IN_WIDTH(Flags_) *flags, const Bits *rows, size_t first, uint32_t longest,
+                                          const Vector *bound)
 {
     const Vector none = {0};
-    IN_WIDTH(Flags_) flags = {none, none};
-    Vector window = ((none + 2) << bound) - 1;
-    for (uint32_t j = 0; j < longest; j++) {
-        Vector free_ones = IN_WIDTH(row_)(rows, j, first) & window & ~flags.in_query;
-        flags.in_query |= free_ones & (none - free_ones);
-        flags.in_choice |= (Vector)(free_ones != none) & (Bits)((Bits)1 << j);
-        window = window + window - (Vector)(bound > (Bits)j);
-    }
-    return flags;
+    Vector window[ABREAST];
+    FOR_EACH_ABREAST window[v] = ((none + 2) << bound[v]) - 1;
+    for (uint32_t j = 0; j < longest; j++)
+        FOR_EACH_ABREAST {
+            Vector free_ones = IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR) & window[v] & ~flags->in_query[v];
+            flags->in_query[v] |= free_ones & (none - free_ones);
+            flags->in_choice[v] |= (Vector)(free_ones != none) & (Bits)((Bits)1 << j);
+            window[v] = window[v] + window[v] - (Vector)(bound[v] > (Bits)j);
+        }
 }
 
 /* The same where all lanes have one bound. */
-TARGET static inline IN_WIDTH(Flags_) IN_WIDTH(flag_evenly_)(const Bits *rows, size_t first, uint32_t longest, uint32_t bound)
+TARGET static inline void IN_WIDTH(flag_evenly_)(IN_WIDTH(Flags_) *flags, const Bits *rows, size_t first, uint32_t longest,
+                                                 uint32_t bound)
 {
     const Vector none = {0};
-    IN_WIDTH(Flags_) flags = {none, none};
     Bits window = (Bits)(((Bits)2 << bound) - 1);
     for (uint32_t j = 0; j < longest; j++) {
-        Vector free_ones = IN_WIDTH(row_)(rows, j, first) & window & ~flags.in_query;
-        flags.in_query |= free_ones & (none - free_ones);
-        flags.in_choice |= (Vector)(free_ones != none) & (Bits)((Bits)1 << j);
+        FOR_EACH_ABREAST {
+            Vector free_ones = IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR) & window & ~flags->in_query[v];
+            flags->in_query[v] |= free_ones & (none - free_ones);
+            flags->in_choice[v] |= (Vector)(free_ones != none) & (Bits)((Bits)1 << j);
+        }
         window = (Bits)((window << 1) | (j < bound));
     }
-    return flags;
 }
 
 /* How many matches of the choice, in order, are not of the symbol of the query's match of the same rank. */
-TARGET static inline Vector IN_WIDTH(transpositions_)(const Bits *rows, size_t first, uint32_t longest, IN_WIDTH(Flags_) flags)
+TARGET static inline void IN_WIDTH(transpositions_)(Vector *count, const Bits *rows, size_t first, uint32_t longest,
+                                                    const IN_WIDTH(Flags_) *flags)
 {
     const Vector none = {0};
-    Vector count = none;
-    for (uint32_t j = 0; j < longest; j++) {
-        Vector here = (Vector)((flags.in_choice & (Bits)((Bits)1 << j)) != none);
-        Vector rank = flags.in_query & (none - flags.in_query);
-        count -= here & (Vector)((IN_WIDTH(row_)(rows, j, first) & rank) == none);
-        flags.in_query ^= rank & here;
-    }
-    return count;
+    Vector left[ABREAST];
+    FOR_EACH_ABREAST left[v] = flags->in_query[v];
+    for (uint32_t j = 0; j < longest; j++)
+        FOR_EACH_ABREAST {
+            Vector here = (Vector)((flags->in_choice[v] & (Bits)((Bits)1 << j)) != none);
+            Vector rank = left[v] & (none - left[v]) & here;
+            count[v] -= here & (Vector)((IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR) & rank) == none);
+            left[v] ^= rank;
+        }
 }
 
 /* The length of the common prefix, up to 4. */
@@ -108,28 +119,41 @@ TARGET static inline Vector IN_WIDTH(prefix_)(const Bits *rows, size_t first, ui
     return prefix;
 }
 
+TARGET static inline Vector IN_WIDTH(bound_)(Vector lengths, Bits p)
+{
+    Vector longer = (Vector)(lengths > p);
+    Vector half = ((lengths & longer) | (p & ~longer)) >> 1;
+    return half + (Vector)(half > 0);
+}
+
 /* Where in the table of scores the similarity of each lane stands. */
 TARGET static inline void IN_WIDTH(jaro_)(uint32_t *index, const Bits *rows, const Block *block, uint32_t query_length)
 {
+    const Vector none = {0};
     const Bits p = (Bits)query_length;
-    int even = block->longest <= query_length || block->longest == block->shortest;
-    for (size_t first = 0; first < LANES; first += IN_VECTOR) {
-        Vector lengths = IN_WIDTH(lengths_)(block, first);
+    const uint32_t longest = block->longest;
+    for (size_t first = 0; first < LANES; first += ABREAST * IN_VECTOR) {
         IN_WIDTH(Flags_) flags;
-        if (even) {
-            flags = IN_WIDTH(flag_evenly_)(rows, first, block->longest, jaro_bound(query_length, block->longest));
-        } else {
-            Vector longer = (Vector)(lengths > p);
-            Vector half = ((lengths & longer) | (p & ~longer)) >> 1;
-            flags = IN_WIDTH(flag_)(rows, first, block->longest, half + (Vector)(half > 0));
+        Vector lengths[ABREAST], bound[ABREAST], halved[ABREAST];
+        FOR_EACH_ABREAST {
+            flags.in_query[v] = flags.in_choice[v] = halved[v] = none;
+            lengths[v] = IN_WIDTH(lengths_)(block, first + v * IN_VECTOR);
+            bound[v] = IN_WIDTH(bound_)(lengths[v], p);
         }
-        Vector at = (lengths * (Bits)(p + 1) + IN_WIDTH(ones_)(flags.in_query)) * (Bits)(p / 2 + 1);
-        at += IN_WIDTH(transpositions_)(rows, first, block->longest, flags) >> 1;
-        at = at * (Bits)PREFIXES + IN_WIDTH(prefix_)(rows, first, block->longest);
-        Words words = __builtin_convertvector(at, Words);
-        memcpy(index + first, &words, sizeof words);
+        if (longest <= query_length || longest == block->shortest)
+            IN_WIDTH(flag_evenly_)(&flags, rows, first, longest, jaro_bound(query_length, longest));
+        else
+            IN_WIDTH(flag_)(&flags, rows, first, longest, bound);
+        IN_WIDTH(transpositions_)(halved, rows, first, longest, &flags);
+        FOR_EACH_ABREAST {
+            Vector at = (lengths[v] * (Bits)(p + 1) + IN_WIDTH(ones_)(flags.in_query[v])) * (Bits)(p / 2 + 1);
+            at = (at + (halved[v] >> 1)) * (Bits)PREFIXES + IN_WIDTH(prefix_)(rows, first + v * IN_VECTOR, longest);
+            Words words = __builtin_convertvector(at, Words);
+            memcpy(index + first + v * IN_VECTOR, &words, sizeof words);
+        }
     }
 }
+#endif
 
 /* --- Levenshtein ----------------------------------------------------------------------------------------------------- */
 
@@ -152,31 +176,40 @@ TARGET static inline IN_WIDTH(Column_) IN_WIDTH(advance_)(IN_WIDTH(Column_) colu
 TARGET static inline void IN_WIDTH(levenshtein_)(uint8_t *distances, const Bits *rows, const Block *block, uint32_t query_length)
 {
     const Bits within = (Bits)((Bits)~(Bits)0 >> (WIDTH - query_length));
-    for (size_t first = 0; first < LANES; first += IN_VECTOR) {
-        Vector lengths = IN_WIDTH(lengths_)(block, first);
-        const Vector none = {0};
-        IN_WIDTH(Column_) column = {~none, none};
+    const Vector none = {0};
+    for (size_t first = 0; first < LANES; first += ABREAST * IN_VECTOR) {
+        IN_WIDTH(Column_) column[ABREAST];
+        Vector lengths[ABREAST];
         uint32_t j = 0;
-        for (; j < block->shortest; j++)
-            column = IN_WIDTH(advance_)(column, IN_WIDTH(row_)(rows, j, first));
-        for (; j < block->longest; j++) {
-            Vector here = (Vector)(lengths > (Bits)j);
-            IN_WIDTH(Column_) next = IN_WIDTH(advance_)(column, IN_WIDTH(row_)(rows, j, first));
-            column.up = (next.up & here) | (column.up & ~here);
-            column.down = (next.down & here) | (column.down & ~here);
+        FOR_EACH_ABREAST {
+            lengths[v] = IN_WIDTH(lengths_)(block, first + v * IN_VECTOR);
+            column[v] = (IN_WIDTH(Column_)){~none, none};
         }
-        Vector distance = lengths + IN_WIDTH(ones_)(column.up & within) - IN_WIDTH(ones_)(column.down & within);
-        Bytes bytes = __builtin_convertvector(distance, Bytes);
-        memcpy(distances + first, &bytes, sizeof bytes);
+        for (; j < block->shortest; j++)
+            FOR_EACH_ABREAST
+                column[v] = IN_WIDTH(advance_)(column[v], IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR));
+        for (; j < block->longest; j++)
+            FOR_EACH_ABREAST {
+                Vector here = (Vector)(lengths[v] > (Bits)j);
+                IN_WIDTH(Column_) next = IN_WIDTH(advance_)(column[v], IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR));
+                column[v].up = (next.up & here) | (column[v].up & ~here);
+                column[v].down = (next.down & here) | (column[v].down & ~here);
+            }
+        FOR_EACH_ABREAST {
+            Vector distance = lengths[v] + IN_WIDTH(ones_)(column[v].up & within) - IN_WIDTH(ones_)(column[v].down & within);
+            Bytes bytes = __builtin_convertvector(distance, Bytes);
+            memcpy(distances + first + v * IN_VECTOR, &bytes, sizeof bytes);
+        }
     }
 }
 
 #undef Bits
 #undef Vector
-#undef Halves
 #undef Bytes
 #undef Words
 #undef IN_VECTOR
+#undef ABREAST
+#undef FOR_EACH_ABREAST
 #undef IN_WIDTH
 #undef PASTE
 #undef PASTE_

@@ -82,24 +82,32 @@ typedef struct {
     uint32_t matches, transpositions;
 } Matches;
 
-/* Both texts are at most a word: flags are bits. */
-static Matches match_word(const uint64_t *masks, uint32_t bound, const uint32_t *choice, uint32_t length)
+/* Both texts are at most a word: flags are bits, and `rows[j]` are the positions that equal position j of the choice. */
+static Matches match_word(const uint64_t *rows, uint32_t bound, uint32_t length)
 {
     uint64_t window = (UINT64_C(2) << bound) - 1, in_query = 0, in_choice = 0;
     Matches found = {0, 0};
     for (uint32_t j = 0; j < length; j++) {
-        uint64_t free_ones = masks[choice[j]] & window & ~in_query;
+        uint64_t free_ones = rows[j] & window & ~in_query;
         in_query |= free_ones & (0 - free_ones);
         in_choice |= (uint64_t)(free_ones != 0) << j;
         window = (window << 1) | (j < bound);
     }
     for (; in_choice != 0; in_choice &= in_choice - 1) {
         uint64_t first = in_query & (0 - in_query);
-        found.transpositions += (masks[choice[__builtin_ctzll(in_choice)]] & first) == 0;
+        found.transpositions += (rows[__builtin_ctzll(in_choice)] & first) == 0;
         found.matches++;
         in_query ^= first;
     }
     return found;
+}
+
+static Matches match_short(const uint64_t *masks, uint32_t bound, const uint32_t *choice, uint32_t length)
+{
+    uint64_t rows[WORD];
+    for (uint32_t j = 0; j < length; j++)
+        rows[j] = masks[choice[j]];
+    return match_word(rows, bound, length);
 }
 
 static uint32_t flag_matches(Tables *tables, const Query *query, uint32_t bound, const uint32_t *choice, uint32_t length)
@@ -142,7 +150,7 @@ static double jaro(Tables *tables, const Query *query, const uint32_t *choice, u
     if (query->length == 0 || length == 0)
         return query->length == length ? 1.0 : 0.0;
     uint32_t bound = jaro_bound(query->length, length);
-    Matches found = query->length <= WORD && length <= WORD ? match_word(tables->masks, bound, choice, length)
+    Matches found = query->length <= WORD && length <= WORD ? match_short(tables->masks, bound, choice, length)
                                                             : match_long(tables, query, bound, choice, length);
     return found.matches == 0 ? 0.0 : jaro_score(query->length, length, found.matches, found.transpositions / 2);
 }
@@ -154,6 +162,39 @@ static double jaro_winkler(Tables *tables, const Query *query, const uint32_t *c
     while (prefix < PREFIXES - 1 && prefix < most && query->symbols[prefix] == choice[prefix])
         prefix++;
     return winkler_score(jaro(tables, query, choice, length), prefix);
+}
+
+/* Which neighbours are equal, back in rows. */
+static void name_rows(uint64_t *rows, uint32_t bits, uint32_t p)
+{
+    for (uint32_t j = 0; j < NAME_LENGTH; j++) {
+        rows[j] = 0;
+        for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
+            rows[j] |= (uint64_t)((bits >> (2 * j + i)) & 1) << i;
+    }
+}
+
+static double name_score(const uint64_t *rows, uint32_t p, uint32_t t, int winkler)
+{
+    Matches found = match_word(rows, jaro_bound(p, t), t);
+    uint32_t prefix = 0;
+    while (prefix < t && (rows[prefix] >> prefix) & 1)
+        prefix++;
+    if (found.matches == 0)
+        return 0.0;
+    double jaro = jaro_score(p, t, found.matches, found.transpositions / 2);
+    return winkler ? winkler_score(jaro, prefix) : jaro;
+}
+
+void fill_name_scores(float *scores, uint32_t p, int winkler)
+{
+    uint64_t rows[NAME_LENGTH];
+    memset(scores, 0, NAME_CELLS * sizeof *scores);
+    for (uint32_t t = 1; t <= NAME_LENGTH; t++)
+        for (uint32_t bits = 0; bits < 1u << NAME_BITS; bits++) {
+            name_rows(rows, bits, p);
+            scores[(t << NAME_BITS) | bits] = (float)name_score(rows, p, t, winkler);
+        }
 }
 
 /* --- Levenshtein ----------------------------------------------------------------------------------------------------- */

@@ -36,5 +36,8 @@ void query_unload(Tables *tables, const Query *query);
 /* The query is loaded. Symbols of choices are never ABSENT. A similarity is 0 to 1, a distance a whole number. */
 double scalar_compare(Tables *tables, const Query *query, const uint32_t *choice, uint32_t length, Metric metric);
 
+/* Fill the table of names of `matching_scores.h`, NAME_CELLS of them, for queries of `p` code points. */
+void fill_name_scores(float *scores, uint32_t p, int winkler);
+
 #pragma GCC visibility pop
 #endif

@@ -60,4 +60,10 @@ static inline void fill_score_plane(float *plane, uint32_t p, uint32_t t, int wi
         }
 }
 
+/* Of texts of at most 4 code points none match but neighbours, |i - j| < 2: ten bits, position i of the query and j of the
+ * choice being bit 2 j + i, say it all. A table over (length of choice, these bits). */
+#define NAME_LENGTH 4u
+#define NAME_BITS 10u
+#define NAME_CELLS ((NAME_LENGTH + 1) << NAME_BITS)
+
 #endif
