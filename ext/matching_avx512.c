@@ -5,11 +5,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bitalg,avx512vpopcntdq,prefer-vector-width=512")))
-#define COUNTS_BITS
-#define count_bits_8 _mm512_popcnt_epi8
-#define count_bits_16 _mm512_popcnt_epi16
-#define count_bits_32 _mm512_popcnt_epi32
-#define count_bits_64 _mm512_popcnt_epi64
+#define HAS_MASKS
 #define VECTOR_BYTES 64
 #include "matching_blocks.h"
 

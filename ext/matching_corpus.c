@@ -191,6 +191,8 @@ static void fill(Corpus *corpus, const Text *choices)
             else
                 fill_lane(&blocks[lane / LANES], lane % LANES, &slice.choices[i], &corpus->alphabet);
         }
+        for (size_t b = 0; b < chunk->block_count; b++)
+            chunk->is_near |= blocks[b].is_near;
     }
 }
 

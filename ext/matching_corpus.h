@@ -50,6 +50,7 @@ typedef struct {
     size_t first_block, block_count;
     size_t first_loose, loose_count;
     uint64_t lengths; /* bit n - 1: a choice of n code points is in its blocks */
+    int is_near; /* whether any of its blocks is */
     int in_order; /* whether lane i of block b is choice 64 b + i of the chunk */
 } Chunk;
 

@@ -145,7 +145,7 @@ static int prepare_scores(Scores *scores, uint32_t p, uint64_t lengths, int wink
     return 0;
 }
 
-static void prepare_lane_query(LaneQuery *lane_query, const Work *work, const Query *query)
+static void prepare_lane_query(LaneQuery *lane_query, const Work *work, const Query *query, int is_near)
 {
     lane_query->query = query;
     lane_query->masks = work->tables.masks;
@@ -156,7 +156,7 @@ static void prepare_lane_query(LaneQuery *lane_query, const Work *work, const Qu
     for (uint32_t i = 0; i < query->length && i < 16; i++)
         if (query->symbols[i] < NOWHERE)
             lane_query->codes[i] = (uint16_t)query->symbols[i];
-    for (uint32_t i = 0; i < NEAR; i++) {
+    for (uint32_t i = 0; i < NEAR && is_near; i++) {
         lane_query->near16[i] = (uint16_t)work->tables.masks[i];
         lane_query->near32[i] = (uint32_t)work->tables.masks[i];
     }
@@ -180,14 +180,14 @@ static int compare_blocks(Work *work, const Query *query, const Span *span, size
     } room;
     LaneQuery lane_query;
     if (work->metric == LEVENSHTEIN) {
-        prepare_lane_query(&lane_query, work, query);
+        prepare_lane_query(&lane_query, work, query, span->chunk->is_near);
         work->lanes->levenshtein(room.distances, span->blocks, span->chunk->block_count, &lane_query);
         place_distances(work, at, room.distances, span);
         return 0;
     }
     if (prepare_scores(&work->scores, query->length, span->chunk->lengths, work->metric == JARO_WINKLER) != 0)
         return -1;
-    prepare_lane_query(&lane_query, work, query);
+    prepare_lane_query(&lane_query, work, query, span->chunk->is_near);
     work->lanes->jaro(room.similarities, span->blocks, span->chunk->block_count, &lane_query);
     place_similarities(work, at, room.similarities, span);
     return 0;

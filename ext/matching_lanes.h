@@ -34,21 +34,7 @@ TARGET static inline Vector IN_WIDTH(row_)(const Bits *rows, size_t j, size_t fi
     return *(const Vector *)(rows + j * LANES + first);
 }
 
-/* How many bits are set, lane by lane. */
-TARGET static inline Vector IN_WIDTH(ones_)(Vector x)
-{
-#ifdef COUNTS_BITS
-    return (Vector)IN_WIDTH(count_bits_)((__m512i)x);
-#else
-    const Bits all = (Bits)~(Bits)0;
-    x = x - ((x >> 1) & (Bits)(all / 3));
-    x = (x & (Bits)(all / 5)) + ((x >> 2) & (Bits)(all / 5));
-    x = (x + (x >> 4)) & (Bits)(all / 17);
-    for (unsigned shift = 8; shift < WIDTH; shift *= 2)
-        x += x >> shift;
-    return x & 0x7F;
-#endif
-}
+#include "matching_steps.h"
 
 /* --- Jaro ------------------------------------------------------------------------------------------------------------ */
 
@@ -70,7 +56,7 @@ TARGET static inline void IN_WIDTH(flag_)(IN_WIDTH(Flags_) *flags, const Bits *r
         FOR_EACH_ABREAST {
             Vector free_ones = IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR) & window[v] & ~flags->in_query[v];
             flags->in_query[v] |= free_ones & (none - free_ones);
-            flags->in_choice[v] |= (Vector)(free_ones != none) & (Bits)((Bits)1 << j);
+            flags->in_choice[v] = IN_WIDTH(set_if_any_)(flags->in_choice[v], free_ones, none + (Bits)((Bits)1 << j));
             window[v] = window[v] + window[v] - (Vector)(bound[v] > (Bits)j);
         }
 }
@@ -85,7 +71,7 @@ TARGET static inline void IN_WIDTH(flag_evenly_)(IN_WIDTH(Flags_) *flags, const 
         FOR_EACH_ABREAST {
             Vector free_ones = IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR) & window & ~flags->in_query[v];
             flags->in_query[v] |= free_ones & (none - free_ones);
-            flags->in_choice[v] |= (Vector)(free_ones != none) & (Bits)((Bits)1 << j);
+            flags->in_choice[v] = IN_WIDTH(set_if_any_)(flags->in_choice[v], free_ones, none + (Bits)((Bits)1 << j));
         }
         window = (Bits)((window << 1) | (j < bound));
     }
@@ -100,10 +86,8 @@ TARGET static inline void IN_WIDTH(transpositions_)(Vector *count, const Bits *r
     FOR_EACH_ABREAST left[v] = flags->in_query[v];
     for (uint32_t j = 0; j < longest; j++)
         FOR_EACH_ABREAST {
-            Vector here = (Vector)((flags->in_choice[v] & (Bits)((Bits)1 << j)) != none);
-            Vector rank = left[v] & (none - left[v]) & here;
-            count[v] -= here & (Vector)((IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR) & rank) == none);
-            left[v] ^= rank;
+            Vector row = IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR);
+            IN_WIDTH(pass_match_)(&left[v], &count[v], flags->in_choice[v], none + (Bits)((Bits)1 << j), row);
         }
 }
 
@@ -157,21 +141,6 @@ TARGET static inline void IN_WIDTH(jaro_)(uint32_t *index, const Bits *rows, con
 
 /* --- Levenshtein ----------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    Vector up, down;
-} IN_WIDTH(Column_);
-
-/* One position of the choice further: Myers 1999 in Hyyrö's form, as in `matching_scalar.c`. */
-TARGET static inline IN_WIDTH(Column_) IN_WIDTH(advance_)(IN_WIDTH(Column_) column, Vector row)
-{
-    Vector zero = (((row & column.up) + column.up) ^ column.up) | row | column.down;
-    Vector more = column.down | ~(zero | column.up);
-    Vector less = zero & column.up;
-    more = (more + more) | 1;
-    less = less + less;
-    return (IN_WIDTH(Column_)){less | ~(zero | more), more & zero};
-}
-
 /* The distance is the length of the choice and the differences down its last column. */
 TARGET static inline void IN_WIDTH(levenshtein_)(uint8_t *distances, const Bits *rows, const Block *block, uint32_t query_length)
 {
@@ -190,10 +159,8 @@ TARGET static inline void IN_WIDTH(levenshtein_)(uint8_t *distances, const Bits 
                 column[v] = IN_WIDTH(advance_)(column[v], IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR));
         for (; j < block->longest; j++)
             FOR_EACH_ABREAST {
-                Vector here = (Vector)(lengths[v] > (Bits)j);
-                IN_WIDTH(Column_) next = IN_WIDTH(advance_)(column[v], IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR));
-                column[v].up = (next.up & here) | (column[v].up & ~here);
-                column[v].down = (next.down & here) | (column[v].down & ~here);
+                Vector row = IN_WIDTH(row_)(rows, j, first + v * IN_VECTOR);
+                column[v] = IN_WIDTH(advance_where_)(column[v], row, lengths[v], none + (Bits)j);
             }
         FOR_EACH_ABREAST {
             Vector distance = lengths[v] + IN_WIDTH(ones_)(column[v].up & within) - IN_WIDTH(ones_)(column[v].down & within);
