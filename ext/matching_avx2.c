@@ -41,5 +41,7 @@ TARGET static void place_distances(uint8_t *to, const uint8_t *from, const uint1
         to[i] = from[slots[i]];
 }
 
-const Lanes lanes_avx2 = {jaro_blocks, levenshtein_blocks, place_similarities, place_distances};
+TARGET static void stream_similarities(float *to, const float *from, size_t count) { memcpy(to, from, count * sizeof *to); }
+
+const Lanes lanes_avx2 = {jaro_blocks, levenshtein_blocks, place_similarities, place_distances, stream_similarities};
 #endif

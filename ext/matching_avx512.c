@@ -95,5 +95,18 @@ TARGET static void place_distances(uint8_t *to, const uint8_t *from, const uint1
         to[i] = from[slots[i]];
 }
 
-const Lanes lanes_avx512 = {jaro_blocks, levenshtein_blocks, place_similarities, place_distances};
+/* Past the cache, which these results are too many for: the memory that they go to is not read first. */
+TARGET static void stream_similarities(float *to, const float *from, size_t count)
+{
+    size_t i = 0;
+    for (; i < count && (uintptr_t)(to + i) % VECTOR_BYTES != 0; i++)
+        to[i] = from[i];
+    for (; i + IN_ZMM_32 <= count; i += IN_ZMM_32)
+        _mm512_stream_ps(to + i, _mm512_loadu_ps(from + i));
+    for (; i < count; i++)
+        to[i] = from[i];
+    _mm_sfence();
+}
+
+const Lanes lanes_avx512 = {jaro_blocks, levenshtein_blocks, place_similarities, place_distances, stream_similarities};
 #endif

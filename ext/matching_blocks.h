@@ -22,6 +22,7 @@
 #undef WIDTH
 
 #define IN_VECTOR_16 (VECTOR_BYTES / 2)
+#define INLINE static inline __attribute__((always_inline))
 
 TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_32(uint32_t *rows, const Block *block, const LaneQuery *query);
@@ -39,15 +40,28 @@ typedef union {
 } Rows;
 
 /* Each symbol is compared with every position of the query, which is quicker than looking it up while a query is short. */
+TARGET INLINE void compare_rows_of(uint16_t *rows, const Block *block, const LaneQuery *query, uint32_t p)
+{
+    const Vector_16 none = {0};
+    Vector_16 symbols[16];
+    for (uint32_t i = 0; i < p; i++)
+        symbols[i] = none + query->codes[i];
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_VECTOR_16) {
+        Vector_16 row = none;
+        for (uint32_t i = 0; i < p; i++)
+            row = set_if_equal_16(row, *(const Vector_16 *)(block->codes + at), symbols[i], none + (uint16_t)(1u << i));
+        *(Vector_16 *)(rows + at) = row;
+    }
+}
+
+/* The lengths of most Chinese names get code of their own, without inner loops. */
 TARGET static inline void compare_rows_16(uint16_t *rows, const Block *block, const LaneQuery *query)
 {
-    uint32_t p = query->query->length;
-    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_VECTOR_16) {
-        Vector_16 codes = *(const Vector_16 *)(block->codes + at);
-        Vector_16 row = {0};
-        for (uint32_t i = 0; i < p; i++)
-            row |= (Vector_16)(codes == query->codes[i]) & (uint16_t)(1u << i);
-        *(Vector_16 *)(rows + at) = row;
+    switch (query->query->length) {
+    case 2: compare_rows_of(rows, block, query, 2); break;
+    case 3: compare_rows_of(rows, block, query, 3); break;
+    case 4: compare_rows_of(rows, block, query, 4); break;
+    default: compare_rows_of(rows, block, query, query->query->length);
     }
 }
 
@@ -61,18 +75,30 @@ TARGET static inline void rows_8(Rows *rows, const Block *block, const LaneQuery
 /* --- Jaro ------------------------------------------------------------------------------------------------------------ */
 
 /* Both texts are at most 4 long: which neighbours are equal is ten bits, and `fill_name_scores` knows their scores. */
-TARGET static inline void index_names(uint32_t *index, const Block *block, const LaneQuery *query)
+TARGET INLINE void index_names_of(uint32_t *index, const Block *block, const LaneQuery *query, uint32_t p)
 {
-    uint32_t p = query->query->length;
+    const Vector_16 none = {0};
     for (size_t first = 0; first < LANES; first += IN_VECTOR_16) {
         Vector_16 at = lengths_16(block, first) << NAME_BITS;
-        for (uint32_t j = 0; j < block->longest; j++) {
+        _Pragma("GCC unroll 4") for (uint32_t j = 0; j < NAME_LENGTH; j++) {
+            if (j == block->longest)
+                break;
             Vector_16 codes = *(const Vector_16 *)(block->codes + j * LANES + first);
-            for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
-                at |= (Vector_16)(codes == query->codes[i]) & (uint16_t)(1u << (2 * j + i));
+            _Pragma("GCC unroll 3") for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
+                at = set_if_equal_16(at, codes, none + query->codes[i], none + (uint16_t)(1u << (2 * j + i)));
         }
         Words_16 words = __builtin_convertvector(at, Words_16);
         memcpy(index + first, &words, sizeof words);
+    }
+}
+
+TARGET static inline void index_names(uint32_t *index, const Block *block, const LaneQuery *query)
+{
+    switch (query->query->length) {
+    case 1: index_names_of(index, block, query, 1); break;
+    case 2: index_names_of(index, block, query, 2); break;
+    case 3: index_names_of(index, block, query, 3); break;
+    default: index_names_of(index, block, query, 4);
     }
 }
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LARGE (1u << 20) /* results */
+
 #if defined(__x86_64__)
 extern const Lanes lanes_avx2, lanes_avx512;
 
@@ -56,6 +58,7 @@ typedef struct {
     const Lanes *lanes;
     Metric metric;
     Results results;
+    int is_large; /* whether the results are too many for the cache */
     Tables tables;
     Scores scores;
     Query *queries;
@@ -105,6 +108,8 @@ static void place_similarities(const Work *work, size_t at, const float *from, c
     float *to = (float *)work->results.data + at;
     if (span->chunk->loose_count != 0)
         place_float(to, from, span->slots, span->count);
+    else if (span->chunk->in_order && work->is_large)
+        work->lanes->stream_similarities(to, from, span->count);
     else if (span->chunk->in_order)
         memcpy(to, from, span->count * sizeof *to);
     else
@@ -284,6 +289,7 @@ static void work_close(Work *work)
 int matching_cdist(const Corpus *corpus, Path path, const Text *queries, size_t count, Metric metric, Results results)
 {
     Work work = {.corpus = corpus, .lanes = lanes_of(path), .metric = metric, .results = results};
+    work.is_large = count * corpus->count > LARGE;
     size_t sum;
     uint32_t longest = longest_of(queries, count, &sum);
     uint32_t longest_choice = corpus->longest > WORD ? corpus->longest : WORD;

@@ -36,6 +36,8 @@ typedef struct {
     /* Bring results of lanes into the order of choices; no slot is NOWHERE. */
     void (*place_similarities)(float *to, const float *from, const uint16_t *slots, size_t count);
     void (*place_distances)(uint8_t *to, const uint8_t *from, const uint16_t *slots, size_t count);
+    /* The same for lanes in order, when there are too many results for the cache. */
+    void (*stream_similarities)(float *to, const float *from, size_t count);
 } Lanes;
 
 #define ROOM_BEHIND 3u /* bytes behind the results of a chunk that may be read */

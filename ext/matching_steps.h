@@ -32,6 +32,12 @@ TARGET static inline void IN_WIDTH(pass_match_)(Vector *left, Vector *count, Vec
     *left ^= rank;
 }
 
+/* Set `bit`, which is not set yet, in lanes where both are equal. */
+TARGET static inline Vector IN_WIDTH(set_if_equal_)(Vector flags, Vector one, Vector other, Vector bit)
+{
+    return (Vector)OF_WIDTH(_mm512_mask_add_epi)(Z(flags), MASKED(_mm512_cmpeq_epi)(Z(one), Z(other)), Z(flags), Z(bit));
+}
+
 TARGET static inline Vector IN_WIDTH(choose_)(Vector no, Vector yes, Vector left, Vector right)
 {
     return (Vector)OF_WIDTH(_mm512_mask_mov_epi)(Z(no), MASKED(_mm512_cmpgt_epu)(Z(left), Z(right)), Z(yes));
@@ -62,6 +68,11 @@ TARGET static inline void IN_WIDTH(pass_match_)(Vector *left, Vector *count, Vec
     Vector rank = *left & (none - *left) & ~elsewhere;
     *count -= (Vector)((row & rank) == none) & ~elsewhere;
     *left ^= rank;
+}
+
+TARGET static inline Vector IN_WIDTH(set_if_equal_)(Vector flags, Vector one, Vector other, Vector bit)
+{
+    return flags | ((Vector)(one == other) & bit);
 }
 
 TARGET static inline Vector IN_WIDTH(choose_)(Vector no, Vector yes, Vector left, Vector right)
