@@ -22,6 +22,7 @@ PROTO = ROOT / "proto"
 # `BROKER_SANITIZE=1` builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`).
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if os.environ.get("BROKER_SANITIZE") else []
 OPTIMISE = ["-O1"] if SANITIZE else ["-O3", "-fno-semantic-interposition"]
+EXACT = ["-ffp-contract=off"]  # a float is the same on every processor, whether it can fuse operations or not
 
 
 def generate_protobuf(out: Path) -> None:
@@ -73,9 +74,15 @@ def can_be_linked(archive: Path) -> bool:
 def native(name: str, *libraries: str) -> Extension:
     return Extension(
         f"broker._native.{name}",
-        [f"ext/{name}.pyx"],
+        [f"ext/{name}.pyx", *(f"ext/{source}.c" for source in C_SOURCES.get(name, ()))],
+        depends=[str(header.relative_to(ROOT)) for header in ROOT.glob("ext/*.h")],
         include_dirs=["ext"],
-        extra_compile_args=[*OPTIMISE, *SANITIZE, *(f for library in libraries for f in pkg_config(library, "--cflags"))],
+        extra_compile_args=[
+            *OPTIMISE,
+            *EXACT,
+            *SANITIZE,
+            *(f for library in libraries for f in pkg_config(library, "--cflags")),
+        ],
         extra_link_args=[*SANITIZE, *(f for library in libraries for f in link_flags(library))],
     )
 
@@ -97,6 +104,19 @@ MODULES: dict[str, tuple[str, ...]] = {
     "hot_call": ("libcrypto", "libnghttp2"),
     "normalise": (),
     "normal_columns": (),
+    "matching": (),
+}
+
+# Module by module, what is written in C.
+C_SOURCES: dict[str, tuple[str, ...]] = {
+    "matching": (
+        "matching_alphabet",
+        "matching_corpus",
+        "matching_scalar",
+        "matching_kernels",
+        "matching_avx2",
+        "matching_avx512",
+    ),
 }
 
 if __name__ == "__main__":

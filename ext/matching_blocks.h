@@ -84,7 +84,7 @@ TARGET INLINE void index_names_of(uint32_t *index, const Block *block, const Lan
             if (j == block->longest)
                 break;
             Vector_16 codes = *(const Vector_16 *)(block->codes + j * LANES + first);
-            _Pragma("GCC unroll 3") for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
+            for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
                 at = set_if_equal_16(at, codes, none + query->codes[i], none + (uint16_t)(1u << (2 * j + i)));
         }
         Words_16 words = __builtin_convertvector(at, Words_16);

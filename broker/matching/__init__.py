@@ -3,6 +3,7 @@
 What must not go in here: anything but the names that this package offers.
 """
 
-from broker.matching.distances import Choices, Scorer, cdist, cpdist, jaro, jaro_winkler, levenshtein
+from broker._native.matching import Choices
+from broker.matching.distances import Scorer, cdist, cpdist, jaro, jaro_winkler, levenshtein
 
 __all__ = ["Choices", "Scorer", "cdist", "cpdist", "jaro", "jaro_winkler", "levenshtein"]
