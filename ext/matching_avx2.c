@@ -2,6 +2,7 @@
  * 16 bits, and its gather is slow on many a processor. What must not go in here: the kernels themselves.
  */
 #if defined(__x86_64__)
+#include <immintrin.h>
 #define TARGET __attribute__((target("avx2")))
 #define VECTOR_BYTES 32
 #include "matching_blocks.h"
@@ -23,7 +24,23 @@ TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *
         rows[at] = query->masks[block->codes[at]];
 }
 
-TARGET static void look_up_scores(float *scores, const float *table, const uint32_t *index)
+TARGET static inline void narrow(uint8_t *to, const uint16_t *from, size_t count)
+{
+    for (size_t at = 0; at < count; at += VECTOR_BYTES) {
+        __m256i low = _mm256_load_si256((const __m256i *)(from + at));
+        __m256i high = _mm256_load_si256((const __m256i *)(from + at + VECTOR_BYTES / 2));
+        /* Packing goes by halves of a register; the permutation puts them in order. */
+        _mm256_store_si256((__m256i *)(to + at), _mm256_permute4x64_epi64(_mm256_packus_epi16(low, high), 0xD8));
+    }
+}
+
+TARGET static inline void look_up_scores_16(float *scores, const float *table, const uint16_t *index)
+{
+    for (size_t i = 0; i < LANES; i++)
+        scores[i] = table[index[i]];
+}
+
+TARGET static inline void look_up_scores_32(float *scores, const float *table, const uint32_t *index)
 {
     for (size_t i = 0; i < LANES; i++)
         scores[i] = table[index[i]];

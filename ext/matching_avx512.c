@@ -65,7 +65,24 @@ TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *
     }
 }
 
-TARGET static void look_up_scores(float *scores, const float *table, const uint32_t *index)
+TARGET static inline void narrow(uint8_t *to, const uint16_t *from, size_t count)
+{
+    for (size_t at = 0; at < count; at += VECTOR_BYTES) {
+        __m256i low = _mm512_cvtepi16_epi8(_mm512_load_si512(from + at));
+        __m256i high = _mm512_cvtepi16_epi8(_mm512_load_si512(from + at + IN_ZMM_16));
+        _mm512_store_si512(to + at, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+    }
+}
+
+TARGET static inline void look_up_scores_16(float *scores, const float *table, const uint16_t *index)
+{
+    for (size_t i = 0; i < LANES; i += IN_ZMM_32) {
+        __m512i at = _mm512_cvtepu16_epi32(_mm256_load_si256((const __m256i *)(index + i)));
+        _mm512_storeu_ps(scores + i, _mm512_i32gather_ps(at, table, sizeof *table));
+    }
+}
+
+TARGET static inline void look_up_scores_32(float *scores, const float *table, const uint32_t *index)
 {
     for (size_t i = 0; i < LANES; i += IN_ZMM_32)
         _mm512_storeu_ps(scores + i, _mm512_i32gather_ps(_mm512_load_si512(index + i), table, sizeof *table));

@@ -27,7 +27,10 @@
 TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_32(uint32_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *query);
-TARGET static void look_up_scores(float *scores, const float *table, const uint32_t *index);
+/* Bytes of what is no more, in whole vectors. */
+TARGET static inline void narrow(uint8_t *to, const uint16_t *from, size_t count);
+TARGET static inline void look_up_scores_16(float *scores, const float *table, const uint16_t *index);
+TARGET static inline void look_up_scores_32(float *scores, const float *table, const uint32_t *index);
 
 /* One block's rows; only one of them is in use at a time, but for the narrow ones, which come from those of 16 bits. */
 typedef union {
@@ -68,14 +71,13 @@ TARGET static inline void compare_rows_16(uint16_t *rows, const Block *block, co
 TARGET static inline void rows_8(Rows *rows, const Block *block, const LaneQuery *query)
 {
     rows_16(rows->of_16, block, query);
-    for (size_t at = 0; at < (size_t)block->longest * LANES; at += IN_VECTOR_16)
-        *(Bytes_16 *)(rows->of_8 + at) = __builtin_convertvector(*(const Vector_16 *)(rows->of_16 + at), Bytes_16);
+    narrow(rows->of_8, rows->of_16, (size_t)block->longest * LANES);
 }
 
 /* --- Jaro ------------------------------------------------------------------------------------------------------------ */
 
 /* Both texts are at most 4 long: which neighbours are equal is ten bits, and `fill_name_scores` knows their scores. */
-TARGET INLINE void index_names_of(uint32_t *index, const Block *block, const LaneQuery *query, uint32_t p)
+TARGET INLINE void index_names_of(uint16_t *index, const Block *block, const LaneQuery *query, uint32_t p)
 {
     const Vector_16 none = {0};
     for (size_t first = 0; first < LANES; first += IN_VECTOR_16) {
@@ -87,12 +89,11 @@ TARGET INLINE void index_names_of(uint32_t *index, const Block *block, const Lan
             for (uint32_t i = j > 0 ? j - 1 : 0; i <= j + 1 && i < p; i++)
                 at = set_if_equal_16(at, codes, none + query->codes[i], none + (uint16_t)(1u << (2 * j + i)));
         }
-        Words_16 words = __builtin_convertvector(at, Words_16);
-        memcpy(index + first, &words, sizeof words);
+        *(Vector_16 *)(index + first) = at;
     }
 }
 
-TARGET static inline void index_names(uint32_t *index, const Block *block, const LaneQuery *query)
+TARGET static inline void index_names(uint16_t *index, const Block *block, const LaneQuery *query)
 {
     switch (query->query->length) {
     case 1: index_names_of(index, block, query, 1); break;
@@ -102,30 +103,42 @@ TARGET static inline void index_names(uint32_t *index, const Block *block, const
     }
 }
 
+TARGET static inline void narrow_jaro(float *similarities, Rows *rows, const Block *block, const LaneQuery *query)
+{
+    _Alignas(VECTOR_BYTES) uint16_t index[LANES];
+    uint32_t p = query->query->length;
+    if (p <= NAME_LENGTH && block->longest <= NAME_LENGTH) {
+        index_names(index, block, query);
+        look_up_scores_16(similarities, query->name_scores, index);
+    } else {
+        rows_16(rows->of_16, block, query);
+        jaro_16(index, rows->of_16, block, p);
+        look_up_scores_16(similarities, query->scores, index);
+    }
+}
+
+TARGET static inline void wide_jaro(float *similarities, Rows *rows, const Block *block, const LaneQuery *query)
+{
+    _Alignas(VECTOR_BYTES) uint32_t index[LANES];
+    uint32_t p = query->query->length;
+    if (p <= 32 && block->longest <= 32) {
+        rows_32(rows->of_32, block, query);
+        jaro_32(index, rows->of_32, block, p);
+    } else {
+        rows_64(rows->of_64, block, query);
+        jaro_64(index, rows->of_64, block, p);
+    }
+    look_up_scores_32(similarities, query->scores, index);
+}
+
 TARGET static void jaro_blocks(float *similarities, const Block *blocks, size_t count, const LaneQuery *query)
 {
     _Alignas(VECTOR_BYTES) Rows rows;
-    _Alignas(VECTOR_BYTES) uint32_t index[LANES];
-    uint32_t p = query->query->length;
-    for (size_t b = 0; b < count; b++) {
-        const Block *block = &blocks[b];
-        const float *scores = query->scores;
-        uint32_t widest = p > block->longest ? p : block->longest;
-        if (widest <= NAME_LENGTH) {
-            index_names(index, block, query);
-            scores = query->name_scores;
-        } else if (widest <= 16) {
-            rows_16(rows.of_16, block, query);
-            jaro_16(index, rows.of_16, block, p);
-        } else if (widest <= 32) {
-            rows_32(rows.of_32, block, query);
-            jaro_32(index, rows.of_32, block, p);
-        } else {
-            rows_64(rows.of_64, block, query);
-            jaro_64(index, rows.of_64, block, p);
-        }
-        look_up_scores(similarities + b * LANES, scores, index);
-    }
+    for (size_t b = 0; b < count; b++)
+        if (query->query->length <= 16 && blocks[b].longest <= 16)
+            narrow_jaro(similarities + b * LANES, &rows, &blocks[b], query);
+        else
+            wide_jaro(similarities + b * LANES, &rows, &blocks[b], query);
 }
 
 /* --- Levenshtein ----------------------------------------------------------------------------------------------------- */

@@ -12,7 +12,8 @@
 #define Bits IN_WIDTH(Bits_)
 #define Vector IN_WIDTH(Vector_)
 #define Bytes IN_WIDTH(Bytes_)
-#define Words IN_WIDTH(Words_)
+#define Index IN_WIDTH(Index_)
+#define Places IN_WIDTH(Places_)
 #define IN_VECTOR (VECTOR_BYTES / (WIDTH / 8))
 /* Two vectors go hand in hand where a block has two, for each step waits for the one before. */
 #define ABREAST (LANES / IN_VECTOR < 2 ? 1 : 2)
@@ -39,7 +40,12 @@ TARGET static inline Vector IN_WIDTH(row_)(const Bits *rows, size_t j, size_t fi
 /* --- Jaro ------------------------------------------------------------------------------------------------------------ */
 
 #if WIDTH > 8
-typedef uint32_t Words __attribute__((vector_size(4 * IN_VECTOR), may_alias, aligned(4)));
+#if WIDTH == 16
+typedef uint16_t Index;
+#else
+typedef uint32_t Index;
+#endif
+typedef Index Places __attribute__((vector_size(sizeof(Index) * IN_VECTOR), may_alias));
 
 typedef struct {
     Vector in_query[ABREAST], in_choice[ABREAST];
@@ -111,7 +117,7 @@ TARGET static inline Vector IN_WIDTH(bound_)(Vector lengths, Bits p)
 }
 
 /* Where in the table of scores the similarity of each lane stands. */
-TARGET static inline void IN_WIDTH(jaro_)(uint32_t *index, const Bits *rows, const Block *block, uint32_t query_length)
+TARGET static inline void IN_WIDTH(jaro_)(Index *index, const Bits *rows, const Block *block, uint32_t query_length)
 {
     const Vector none = {0};
     const Bits p = (Bits)query_length;
@@ -132,8 +138,8 @@ TARGET static inline void IN_WIDTH(jaro_)(uint32_t *index, const Bits *rows, con
         FOR_EACH_ABREAST {
             Vector at = (lengths[v] * (Bits)(p + 1) + IN_WIDTH(ones_)(flags.in_query[v])) * (Bits)(p / 2 + 1);
             at = (at + (halved[v] >> 1)) * (Bits)PREFIXES + IN_WIDTH(prefix_)(rows, first + v * IN_VECTOR, longest);
-            Words words = __builtin_convertvector(at, Words);
-            memcpy(index + first + v * IN_VECTOR, &words, sizeof words);
+            Places places = __builtin_convertvector(at, Places);
+            memcpy(index + first + v * IN_VECTOR, &places, sizeof places);
         }
     }
 }
@@ -173,7 +179,8 @@ TARGET static inline void IN_WIDTH(levenshtein_)(uint8_t *distances, const Bits 
 #undef Bits
 #undef Vector
 #undef Bytes
-#undef Words
+#undef Index
+#undef Places
 #undef IN_VECTOR
 #undef ABREAST
 #undef FOR_EACH_ABREAST
