@@ -24,13 +24,14 @@ TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *
         rows[at] = query->masks[block->codes[at]];
 }
 
-TARGET static inline void narrow(uint8_t *to, const uint16_t *from, size_t count)
+TARGET static void rows_8(uint8_t *rows, uint16_t *room, const Block *block, const LaneQuery *query)
 {
-    for (size_t at = 0; at < count; at += VECTOR_BYTES) {
-        __m256i low = _mm256_load_si256((const __m256i *)(from + at));
-        __m256i high = _mm256_load_si256((const __m256i *)(from + at + VECTOR_BYTES / 2));
+    rows_16(room, block, query);
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += VECTOR_BYTES) {
+        __m256i low = _mm256_load_si256((const __m256i *)(room + at));
+        __m256i high = _mm256_load_si256((const __m256i *)(room + at + VECTOR_BYTES / 2));
         /* Packing goes by halves of a register; the permutation puts them in order. */
-        _mm256_store_si256((__m256i *)(to + at), _mm256_permute4x64_epi64(_mm256_packus_epi16(low, high), 0xD8));
+        _mm256_store_si256((__m256i *)(rows + at), _mm256_permute4x64_epi64(_mm256_packus_epi16(low, high), 0xD8));
     }
 }
 

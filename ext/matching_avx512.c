@@ -65,12 +65,31 @@ TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *
     }
 }
 
-TARGET static inline void narrow(uint8_t *to, const uint16_t *from, size_t count)
+/* Compared as 16 bits, kept as 8: the masks of two vectors of codes make one of bytes. */
+TARGET INLINE void compare_rows_8_of(uint8_t *rows, const Block *block, const LaneQuery *query, uint32_t p)
 {
-    for (size_t at = 0; at < count; at += VECTOR_BYTES) {
-        __m256i low = _mm512_cvtepi16_epi8(_mm512_load_si512(from + at));
-        __m256i high = _mm512_cvtepi16_epi8(_mm512_load_si512(from + at + IN_ZMM_16));
-        _mm512_store_si512(to + at, _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1));
+    __m512i symbols[8];
+    for (uint32_t i = 0; i < p; i++)
+        symbols[i] = _mm512_set1_epi16((short)query->codes[i]);
+    for (size_t at = 0; at < (size_t)block->longest * LANES; at += VECTOR_BYTES) {
+        __m512i low = _mm512_load_si512(block->codes + at), high = _mm512_load_si512(block->codes + at + IN_ZMM_16);
+        __m512i row = _mm512_setzero_si512();
+        for (uint32_t i = 0; i < p; i++) {
+            __mmask64 equal = _mm512_kunpackd(_mm512_cmpeq_epi16_mask(high, symbols[i]), _mm512_cmpeq_epi16_mask(low, symbols[i]));
+            row = _mm512_mask_add_epi8(row, equal, row, _mm512_set1_epi8((char)(1u << i)));
+        }
+        _mm512_store_si512(rows + at, row);
+    }
+}
+
+TARGET static void rows_8(uint8_t *rows, uint16_t *room, const Block *block, const LaneQuery *query)
+{
+    (void)room;
+    switch (query->query->length) {
+    case 2: compare_rows_8_of(rows, block, query, 2); break;
+    case 3: compare_rows_8_of(rows, block, query, 3); break;
+    case 4: compare_rows_8_of(rows, block, query, 4); break;
+    default: compare_rows_8_of(rows, block, query, query->query->length);
     }
 }
 

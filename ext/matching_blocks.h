@@ -24,15 +24,15 @@
 #define IN_VECTOR_16 (VECTOR_BYTES / 2)
 #define INLINE static inline __attribute__((always_inline))
 
+TARGET static void rows_8(uint8_t *rows, uint16_t *room, const Block *block, const LaneQuery *query);
 TARGET static void rows_16(uint16_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_32(uint32_t *rows, const Block *block, const LaneQuery *query);
 TARGET static void rows_64(uint64_t *rows, const Block *block, const LaneQuery *query);
-/* Bytes of what is no more, in whole vectors. */
-TARGET static inline void narrow(uint8_t *to, const uint16_t *from, size_t count);
 TARGET static inline void look_up_scores_16(float *scores, const float *table, const uint16_t *index);
 TARGET static inline void look_up_scores_32(float *scores, const float *table, const uint32_t *index);
 
-/* One block's rows; only one of them is in use at a time, but for the narrow ones, which come from those of 16 bits. */
+/* One block's rows; only one of them is in use at a time, but for the narrow ones, which may be made
+ * of those of 16 bits. */
 typedef union {
     struct {
         uint16_t of_16[WORD * LANES];
@@ -66,12 +66,6 @@ TARGET static inline void compare_rows_16(uint16_t *rows, const Block *block, co
     case 4: compare_rows_of(rows, block, query, 4); break;
     default: compare_rows_of(rows, block, query, query->query->length);
     }
-}
-
-TARGET static inline void rows_8(Rows *rows, const Block *block, const LaneQuery *query)
-{
-    rows_16(rows->of_16, block, query);
-    narrow(rows->of_8, rows->of_16, (size_t)block->longest * LANES);
 }
 
 /* --- Jaro ------------------------------------------------------------------------------------------------------------ */
@@ -151,7 +145,7 @@ TARGET static void levenshtein_blocks(uint8_t *distances, const Block *blocks, s
         const Block *block = &blocks[b];
         uint8_t *to = distances + b * LANES;
         if (p <= 8) {
-            rows_8(&rows, block, query);
+            rows_8(rows.of_8, rows.of_16, block, query);
             levenshtein_8(to, rows.of_8, block, p);
         } else if (p <= 16) {
             rows_16(rows.of_16, block, query);

@@ -53,7 +53,7 @@ jaro = Scorer("jaro")
 """Jaro 1989 (doi:10.1080/01621459.1989.10478785): matches within half the longer length, and transpositions among them."""
 
 jaro_winkler = Scorer("jaro_winkler")
-"""Winkler 1990 (ERIC ED325505): above 0.7, Jaro gains a tenth of the rest for each of up to four leading code points in common."""
+"""Winkler 1990 (ERIC ED325505): above 0.7, Jaro gains a tenth of the rest for each of up to 4 leading code points in common."""
 
 levenshtein = Scorer("levenshtein", counts_edits=True)
 """The least number of insertions, deletions and replacements (Levenshtein 1966), each counting one."""
