@@ -5,6 +5,7 @@
 #   make bench   benchmarks            make load    a compressed day of load
 #   make sanitize, make fuzz SECONDS=60    the native modules under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make oracle  a million decisions of the native policy against their truth table
+#   make kernels the string kernels against RapidFuzz, ten million pairs an alphabet
 #   make conformance   h2spec and grpc-go's interop client against a front (builds them; needs Go)
 #   make tables  the tables of normalisation anew (needs OpenCC and pypinyin in .venv; the file is checked in)
 #   make soak    ten minutes of everything while fronts and core are killed (SECONDS=60 make soak: shorter)
@@ -21,10 +22,11 @@ SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
-	wire canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns)
-FUZZERS := cachekey policy wire front normalise
+	wire canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns \
+	matching_kernels)
+FUZZERS := cachekey policy wire front normalise matching
 
-.PHONY: demo test check serve bench load sanitize fuzz oracle tables quota soak conformance setup build lock clean
+.PHONY: demo test check serve bench load sanitize fuzz oracle kernels tables quota soak conformance setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -60,6 +62,9 @@ oracle: setup $(STAMPS)/dev
 
 tables: setup
 	$(BIN)/python -m tools.normalisation_tables
+
+kernels: setup $(STAMPS)/dev
+	MATCHING_PAIRS=10000000 $(BIN)/python -m pytest -q -p no:xdist tests/test_matching_kernels_bulk.py
 
 quota: setup $(STAMPS)/dev
 	QUOTA_CALLS=100000 $(BIN)/python -m pytest -q -s -p no:xdist tests/test_quota_kills.py

@@ -20,7 +20,7 @@ from bench.benchmark import Benchmark, Case, Contender, Reading, Wrong
 from broker import matching
 from broker._native import matching as native
 
-QUERIES, CHOICES = 1000, 10_000
+QUERIES, CHOICES = 500, 5_000
 
 SURNAMES = "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗"
 GIVEN = "伟芳娜秀英敏静丽强磊军洋勇艳杰娟涛明超兰霞平刚桂华志文建国玉红春海龙飞鹏浩宇欣然子涵梓轩一诺佳怡思远嘉雨晨"

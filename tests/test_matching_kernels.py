@@ -212,6 +212,44 @@ def test_a_type_that_cannot_hold_the_results_is_refused(scorer: matching.Scorer,
         matching.cpdist(["a"], ["b" * length], scorer, dtype=dtype)
 
 
+@scorers
+def test_results_may_go_into_an_array_of_the_callers(path: str, scorer: matching.Scorer) -> None:
+    queries, choices = ["ab", "ba"], ["ab", "b", "张"]
+    wanted = expected(queries, choices, scorer)
+    room = np.full((2, 3), 77, np.uint16 if scorer.counts_edits else np.float32)
+    assert matching.cdist(queries, choices, scorer, out=room) is room
+    assert np.array_equal(room, wanted)
+    row = np.full(2, 77, room.dtype)
+    assert matching.cpdist(queries, choices[:2], scorer, out=row) is row
+    assert np.array_equal(row, wanted.diagonal())
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        np.empty((3, 2), np.float32),
+        np.empty(6, np.float32),
+        np.empty((2, 3), np.float64),
+        np.empty((2, 3), np.uint8),
+        np.empty((2, 6), np.float32)[:, ::2],
+        np.broadcast_to(np.float32(0), (2, 3)),
+    ],
+    ids=["turned", "flat", "doubles", "integers", "with gaps", "read only"],
+)
+def test_an_array_of_the_callers_must_fit(room: matching.distances.Matrix) -> None:
+    with pytest.raises(ValueError, match=r"^out: "):
+        matching.cdist(["a", "b"], ["a", "b", "c"], matching.jaro, out=room)
+    with pytest.raises(ValueError, match=r"^out: "):
+        matching.cdist(["a"], ["b"], matching.jaro, out=np.empty((1, 1), np.float32), dtype="float64")
+
+
+def test_results_that_are_many_go_past_the_cache_unchanged(path: str) -> None:
+    """More than a million of them, in rows that begin anywhere in a line of the cache."""
+    draw = random.Random(8)
+    queries, choices = ([draw_text(draw, "王李张刘陈", draw.randint(2, 4)) for _ in range(count)] for count in (260, 4099))
+    assert_same(queries, choices, matching.jaro_winkler)
+
+
 @pytest.mark.parametrize("bad", [None, b"secret", 7, 0.5, ["secret"]], ids=lambda bad: type(bad).__name__)
 def test_what_is_no_text_is_named_by_its_position_and_never_by_its_value(bad: object) -> None:
     texts = ["secret", bad]

@@ -60,38 +60,58 @@ levenshtein = Scorer("levenshtein", counts_edits=True)
 
 
 def cdist(
-    queries: Sequence[str], choices: Sequence[str] | Choices, scorer: Scorer, *, dtype: npt.DTypeLike | None = None
+    queries: Sequence[str],
+    choices: Sequence[str] | Choices,
+    scorer: Scorer,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    out: Matrix | None = None,
 ) -> Matrix:
     """Compare each query with each choice: an array of shape (len(queries), len(choices)).
 
-    Choices that are compared more than once are worth keeping as `Choices`. `dtype` is float32 for similarities; for distances
-    it is uint8, uint16 or uint32, by default the narrowest that holds the length of the longest text.
+    Choices that are compared more than once are worth keeping as `Choices`, and large results as `out`, which is written and
+    returned: fresh memory may take longer than the comparison. `dtype` is float32 for similarities; for distances it is uint8,
+    uint16 or uint32, by default the narrowest that holds the length of the longest text.
 
     Raises:
         TypeError: a text is not a str; the message says which of the queries or choices, and nothing of what it is.
-        ValueError: `dtype` is none of those, or cannot hold a distance of texts that long.
+        ValueError: `dtype`, or that of `out`, is none of those, or cannot hold a distance of texts that long; `out` is of
+            another shape, not contiguous, or not writable.
     """
     asked = Texts(queries, "queries")
     packed = choices if isinstance(choices, Choices) else Choices(choices)
-    out = _room((len(asked), len(packed)), scorer, dtype, max(asked.longest, packed.longest))
-    matching.cdist(asked, packed, matching.METRICS[scorer.name], out)
-    return out
+    room = _room((len(asked), len(packed)), scorer, dtype, max(asked.longest, packed.longest), out)
+    matching.cdist(asked, packed, matching.METRICS[scorer.name], room)
+    return room
 
 
-def cpdist(queries: Sequence[str], choices: Sequence[str], scorer: Scorer, *, dtype: npt.DTypeLike | None = None) -> Matrix:
-    """Compare each query with the choice of the same position: an array of shape (len(queries),). `dtype` as for `cdist`.
+def cpdist(
+    queries: Sequence[str],
+    choices: Sequence[str],
+    scorer: Scorer,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    out: Matrix | None = None,
+) -> Matrix:
+    """Compare each query with the choice of the same position: an array of shape (len(queries),). The rest as for `cdist`.
 
     Raises:
         TypeError: as `cdist`.
         ValueError: as `cdist`; there are more of the ones than of the others.
     """
     asked, offered = Texts(queries, "queries"), Texts(choices, "choices")
-    out = _room((len(asked),), scorer, dtype, max(asked.longest, offered.longest))
-    matching.cpdist(asked, offered, matching.METRICS[scorer.name], out)
-    return out
+    room = _room((len(asked),), scorer, dtype, max(asked.longest, offered.longest), out)
+    matching.cpdist(asked, offered, matching.METRICS[scorer.name], room)
+    return room
 
 
-def _room(shape: tuple[int, ...], scorer: Scorer, dtype: npt.DTypeLike | None, longest: int) -> Matrix:
+def _room(shape: tuple[int, ...], scorer: Scorer, dtype: npt.DTypeLike | None, longest: int, out: Matrix | None) -> Matrix:
+    if out is not None:
+        if out.shape != shape or dtype not in (None, out.dtype):
+            raise ValueError("out: must have a row a query, an item a choice, and the type that is asked for")
+        if not (out.flags.c_contiguous and out.flags.writeable):
+            raise ValueError("out: must be contiguous and writable")
+        return out
     if dtype is None:
         dtype = next(d for d in _DISTANCES if longest <= np.iinfo(d).max) if scorer.counts_edits else np.float32
     return np.empty(shape, dtype)
