@@ -129,10 +129,17 @@ def test_one_pair_is_the_oracles_double(scorer: matching.Scorer, query: str, cho
     assert scorer.distance(query, choice) == oracle.distance(query, choice)
 
 
-def test_a_jaro_of_exactly_seven_tenths_is_not_boosted() -> None:
-    """(6/10 + 6/12 + 6/6) / 3 is 0.7 or a bit beside it in doubles, and 0.69999999 or 0.70000002 in floats."""
-    query, choice = "abcdefuvwx", "abcdefmnopqr"
-    assert matching.jaro_winkler.similarity(query, choice) == ORACLES[matching.jaro_winkler].similarity(query, choice)
+@pytest.mark.parametrize(
+    ("query_length", "choice_length", "matches", "boosted"),
+    [(15, 30, 11, False), (30, 15, 11, False), (12, 60, 11, False), (5, 6, 3, True), (10, 12, 6, True), (6, 60, 6, True)],
+)
+def test_a_jaro_of_seven_tenths_is_boosted_if_its_double_is_above(
+    path: str, query_length: int, choice_length: int, matches: int, boosted: bool
+) -> None:
+    """matches / length + matches / length + 1 is 2.1 exactly; the third of it in doubles is on either side of 0.7."""
+    common = "abcdefghijk"[:matches]
+    query, choice = common.ljust(query_length, "x"), common.ljust(choice_length, "y")
+    assert (matching.jaro_winkler.similarity(query, choice) > matching.jaro.similarity(query, choice)) is boosted
     assert_same([query] * 2, [choice] * 100, matching.jaro_winkler)
 
 
