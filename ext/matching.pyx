@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Many texts against many: Jaro, Jaro-Winkler, Levenshtein. The contract is in `broker/_native/matching.pyi`.
 
-The boundary of the C of `matching_kernels.h`: texts of Python are borrowed as they lie in memory, and the lock of the interpreter is
-let go while they are packed and compared. What must not go in here: how anything is compared.
+The boundary of the C of `matching_kernels.h`: texts of Python are borrowed as they lie in memory, and the lock of the
+interpreter is let go while they are packed and compared. What must not go in here: how anything is compared.
 """
 
 cimport cython

@@ -4,7 +4,8 @@
  */
 #if defined(__x86_64__)
 #include <immintrin.h>
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bitalg,avx512vpopcntdq,prefer-vector-width=512")))
+#define TARGET \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512bitalg,avx512vpopcntdq,prefer-vector-width=512")))
 #define HAS_MASKS
 #define VECTOR_BYTES 64
 #include "matching_blocks.h"
@@ -75,7 +76,8 @@ TARGET INLINE void compare_rows_8_of(uint8_t *rows, const Block *block, const La
         __m512i low = _mm512_load_si512(block->codes + at), high = _mm512_load_si512(block->codes + at + IN_ZMM_16);
         __m512i row = _mm512_setzero_si512();
         for (uint32_t i = 0; i < p; i++) {
-            __mmask64 equal = _mm512_kunpackd(_mm512_cmpeq_epi16_mask(high, symbols[i]), _mm512_cmpeq_epi16_mask(low, symbols[i]));
+            __mmask64 equal = _mm512_kunpackd(_mm512_cmpeq_epi16_mask(high, symbols[i]),
+                                              _mm512_cmpeq_epi16_mask(low, symbols[i]));
             row = _mm512_mask_add_epi8(row, equal, row, _mm512_set1_epi8((char)(1u << i)));
         }
         _mm512_store_si512(rows + at, row);

@@ -148,7 +148,8 @@ TARGET static inline void IN_WIDTH(jaro_)(Index *index, const Bits *rows, const 
 /* --- Levenshtein ----------------------------------------------------------------------------------------------------- */
 
 /* The distance is the length of the choice and the differences down its last column. */
-TARGET static inline void IN_WIDTH(levenshtein_)(uint8_t *distances, const Bits *rows, const Block *block, uint32_t query_length)
+TARGET static inline void IN_WIDTH(levenshtein_)(uint8_t *distances, const Bits *rows, const Block *block,
+                                                 uint32_t query_length)
 {
     const Bits within = (Bits)((Bits)~(Bits)0 >> (WIDTH - query_length));
     const Vector none = {0};

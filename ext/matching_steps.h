@@ -1,4 +1,5 @@
-/* The single steps of `matching_lanes.h`, which includes this once a width: as anybody would write them, and as AVX-512 has them.
+/* The single steps of `matching_lanes.h`, which includes this once a width: as anybody would write them, and as
+ * AVX-512 has them.
  *
  * Compilers do not find the instructions for three operands and for masks by themselves. What must not go in here: loops.
  */
