@@ -1,8 +1,8 @@
 """Many texts against many: Jaro, Jaro-Winkler and Levenshtein (ext/matching.pyx, ext/matching_*.c).
 
-One query is compared with blocks of 64 choices, in the lanes of vector registers: of 64 bytes with AVX-512 (F, BW, VL, DQ, BITALG,
-VPOPCNTDQ: Ice Lake, Zen 4 and later), of 32 bytes with AVX2. The scalar path is that of every other processor and of texts of more than 64 code points. All paths give the
-same numbers: counts are whole, and scores come from one function.
+One query is compared with blocks of 64 choices, in the lanes of vector registers: of 64 bytes with AVX-512 (F, BW, VL, DQ,
+BITALG, VPOPCNTDQ: Ice Lake, Zen 4 and later), of 32 bytes with AVX2. The scalar path is that of every other processor and of
+texts of more than 64 code points. All paths give the same numbers: counts are whole, and scores come from one function.
 
 The time for a pair is linear in both lengths for Jaro; for Levenshtein it is the product of the lengths / 64. Memory is linear
 in the texts. The interpreter's lock is not held while texts are packed or compared.
