@@ -63,6 +63,13 @@ async def test_a_record_is_compared_field_by_field(client: AsyncClient) -> None:
     assert (answer.provenance.source, answer.provenance.provider) == (pb.SOURCE_RECORDS, "city.records")
 
 
+async def test_a_slip_is_close_and_says_how_close(client: AsyncClient) -> None:
+    answer = await match(client, WHO, {"name": "张玮明"})
+    assert told(answer) == {"name": "CLOSE"}
+    assert 0.9 < answer.verdicts["name"].score < 1
+    assert answer.overall == pb.VERDICT_CLOSE
+
+
 async def test_what_the_record_does_not_hold_is_told_as_that(client: AsyncClient) -> None:
     answer = await match(client, DEAD, {"name": "阿依古丽•买买提", "address": "云鹤市"})
     assert told(answer) == {"name": "MATCH", "address": "NOT_HELD"}

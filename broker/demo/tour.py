@@ -83,6 +83,25 @@ async def other_spelling(visitor: Visitor) -> Step:
     return same.step("the same in full-width digits, with a blank")
 
 
+async def a_verdict(visitor: Visitor) -> Step:
+    """Whether what an applicant says is true, without showing what is held."""
+    who = next(one for one in visitor.people if len(set(one["name"])) == len(one["name"]) == 3)
+    surname, first, second = who["name"]
+    said = {"right": who["name"], "turned round": surname + second + first, "somebody else's": "欧阳" + first}
+    async with visitor.client("civil-affairs") as client:
+        await _ask(client, BASIC, {"resident_id": who["resident_id"]}, "subsidy-check")
+        began = time.perf_counter()
+        found = [
+            await client.match(BASIC, {"resident_id": who["resident_id"]}, {"name": name}, purpose="subsidy-check")
+            for name in said.values()
+        ]
+        took_ms = (time.perf_counter() - began) * 1000 / len(said)
+    verdicts = [matched.overall for matched in found]
+    _check(verdicts == ["MATCH", "CLOSE", "MISMATCH"], "a right name, a near one and another must be told apart")
+    notes = ", ".join(f"{how}: {verdict}" for how, verdict in zip(said, verdicts, strict=True))
+    return Step(title="civil-affairs compares a name", result="MATCH", source="CACHE", time_ms=took_ms, notes=(notes,))
+
+
 async def not_found(visitor: Visitor) -> Step:
     """No record is an answer."""
     async with visitor.client("civil-affairs") as client:
@@ -281,6 +300,7 @@ STEPS: tuple[Callable[[Visitor], Awaitable[Step]], ...] = (
     first_call,
     same_again,
     other_spelling,
+    a_verdict,
     not_found,
     wrong_argument,
     no_grant,

@@ -1,20 +1,18 @@
 """What a record says of what is asserted: a verdict a field, the state of the record, one verdict over all. Pure.
 
-A verdict says as little as it can: identifiers are the same or not, for "almost" would let them be found out digit by digit.
-What must not go in here: where the record comes from, and who may ask.
+What must not go in here: where the record comes from, who may ask, and how alike two values are (likeness.py).
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from broker.model.call import Answer, FieldVerdict, Matched, SubjectStatus, Verdict
 from broker.model.catalogue import Interface, MatchRule, SemanticType, Standing
 from broker.model.semantics import NotCanonical, canonical
-
-Compare = Callable[[SemanticType, str, str], FieldVerdict]
+from broker.records.likeness import DIFFERENT, SAME, likeness
 
 MATCH, MISMATCH, NOT_HELD = FieldVerdict(Verdict.MATCH), FieldVerdict(Verdict.MISMATCH), FieldVerdict(Verdict.NOT_HELD)
 _MS_A_DAY = 86_400_000
@@ -74,20 +72,7 @@ def _date(value: Any) -> dt.date | None:
 def _compare(interface: Interface, name: str, asserted: str, held: Any) -> FieldVerdict:
     if held is None or held == "":
         return NOT_HELD
-    kind = interface.answer[name].type
-    return _COMPARE.get(kind, _same)(kind, asserted, str(held))
-
-
-def _same(kind: SemanticType, asserted: str, held: str) -> FieldVerdict:
-    return MATCH if _plain(kind, asserted) == _plain(kind, held) else MISMATCH
-
-
-def _plain(kind: SemanticType, text: str) -> str:
-    """The canonical form, or what there is where there is none."""
-    try:
-        return canonical(kind, text)
-    except NotCanonical:
-        return " ".join(text.split())
-
-
-_COMPARE: Mapping[SemanticType, Compare] = {}
+    score = likeness(interface.answer[name].type, asserted, str(held))
+    if score == SAME:
+        return MATCH
+    return FieldVerdict(Verdict.CLOSE, score) if score > DIFFERENT else MISMATCH
