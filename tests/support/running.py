@@ -68,6 +68,7 @@ class RunningBroker:
             "BROKER__LOG__FORMAT": "json",
         } | settings
         self.process: subprocess.Popen[bytes] | None = None
+        self.in_force: Catalogue | None = None  # that was last put
 
     @property
     def config(self) -> config.Config:
@@ -86,6 +87,7 @@ class RunningBroker:
         async with grpc.aio.insecure_channel(f"unix:{self.config.path(self.config.admin.socket)}") as channel:
             stub: Any = AdminServiceStub(channel)
             assert (await stub.Reload(admin_pb2.ReloadRequest())).snapshot_version >= version
+        self.in_force = catalogue
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "broker.cli.main", *arguments]
