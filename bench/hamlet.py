@@ -15,6 +15,7 @@ from broker.v1 import exchange_pb2 as pb
 
 CONSUMER, INTERFACE, PURPOSE = "bench", "city.person.basic", "bench"
 PEOPLE = 10
+_COLUMNS = ("resident_id", "name", "sex", "birth_date", "address", "status", "phone")
 
 _CATALOGUE = """
 [[providers]]
@@ -61,15 +62,20 @@ def write(directory: Path) -> Path:
     """Write people, the consumer's key and the catalogue; returns the catalogue's directory."""
     database = directory / "register.db"
     with contextlib.closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute("CREATE TABLE person (resident_id PRIMARY KEY, name, sex, birth_date, address, status, phone)")
-        rows = [_person(serial) for serial in range(1, PEOPLE + 1)]
-        connection.executemany("INSERT INTO person VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.execute(f"CREATE TABLE person ({', '.join(_COLUMNS)}, PRIMARY KEY (resident_id))")
+        connection.executemany("INSERT INTO person VALUES (?, ?, ?, ?, ?, ?, ?)", people(*_COLUMNS))
     catalogue = directory / "catalogue"
     catalogue.mkdir()
     names = {"interface": INTERFACE, "consumer": CONSUMER, "purpose": PURPOSE}
     text = _CATALOGUE.format(database=database, public_key=generate_key(key_file(directory)), **names)
     (catalogue / "all.toml").write_text(text, encoding="utf-8")
     return catalogue
+
+
+def people(*columns: str) -> list[tuple[str, ...]]:
+    """Return what is known of everybody."""
+    places = [_COLUMNS.index(column) for column in columns]
+    return [tuple(_person(serial)[place] for place in places) for serial in range(1, PEOPLE + 1)]
 
 
 def _person(serial: int) -> tuple[str, ...]:

@@ -157,8 +157,10 @@ async def match(exchange: Exchange, request: Request, peer: Peer, client_timeout
 
 
 async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Answer:
-    """Steps 6 to 11: from the cache where that may be, else from the provider, else stale where that may be."""
+    """Steps 6 to 11: from its base, or from the cache where that may be, else from the provider, else stale where that may be."""
     interface = asked.question.interface
+    if isinstance(interface.operation, RecordsOperation):
+        return _from_base(exchange, asked, interface.operation)
     now_ms, purges = exchange.clock().wall_ms, exchange.purges
     entry = exchange.cache.read(asked.key) if interface.freshness.cacheable else None
     state = _judge(asked, entry, now_ms)
@@ -175,6 +177,23 @@ async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Ans
         if entry and usable and error.stale_allowed and purges == exchange.purges:
             return _cached(asked, entry, now_ms, stale=True)
         raise
+
+
+def _from_base(exchange: Exchange, asked: Asked, operation: RecordsOperation) -> Answer:
+    """Answer from the record base that the interface names, as it is now."""
+    question = asked.question
+    held = exchange.bases.find(asked.snapshot.bases[operation.base], dict(question.arguments))
+    fields = None if held is None else answered(question.interface, operation, held)
+    record = Record(fields=fields, fetched_at_ms=exchange.clock().wall_ms)
+    return Answer(
+        body=body(question.interface, asked.provider, record, asked.authority.fields, asked.request.encoding),
+        source=Source.RECORDS,
+        age_ms=0,
+        stale=False,
+        found=held is not None,
+        interface=question.interface,
+        level=asked.provider.level,
+    )
 
 
 def _judge(asked: Asked, entry: Entry | None, now_ms: int) -> State:
@@ -240,7 +259,7 @@ async def _fill(exchange: Exchange, asked: Asked) -> Answer:
         _store(exchange, asked, record, encoded)
     return Answer(
         body=encoded,
-        source=Source.RECORDS if isinstance(interface.operation, RecordsOperation) else Source.UPSTREAM,
+        source=Source.UPSTREAM,
         age_ms=0,
         stale=False,
         found=record.fields is not None,
@@ -254,7 +273,7 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
     began, outcome, purges = exchange.mono_s(), "CANCELLED", exchange.purges
     timeout_s = longest_s - exchange.config.upstream.deadline_margin_ms / 1000
     try:
-        record = await _record(exchange, asked, timeout_s)
+        record = await exchange.providers.ask(asked.question, asked.provider, timeout_s)
         outcome = "NOT_FOUND" if record.fields is None else "FOUND"
     except BrokerError as error:
         outcome = error.reason
@@ -265,16 +284,6 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
     if record.fields is None and purges == exchange.purges:
         _forget(exchange, asked.question)
     return record
-
-
-async def _record(exchange: Exchange, asked: Asked, timeout_s: float) -> Record:
-    """Take the record from the base that the interface names, or from the provider."""
-    question, operation = asked.question, asked.question.interface.operation
-    if not isinstance(operation, RecordsOperation):
-        return await exchange.providers.ask(question, asked.provider, timeout_s)
-    held = exchange.bases.find(asked.snapshot.bases[operation.base], dict(question.arguments))
-    fields = None if held is None else answered(question.interface, operation, held)
-    return Record(fields=fields, fetched_at_ms=exchange.clock().wall_ms)
 
 
 def _forget(exchange: Exchange, question: Question) -> None:
