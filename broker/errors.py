@@ -275,7 +275,8 @@ class BaseUnusable(BrokerError):
     reason = "RECORD_BASE_UNUSABLE"
 
     def __init__(self, base: str, why: str) -> None:
-        super().__init__(f"record base `{base}`: {why}")
+        super().__init__("the record base cannot be read")  # what is wrong with it is for operators
+        self.why = f"record base `{base}`: {why}"
 
 
 class Draining(BrokerError):

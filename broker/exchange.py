@@ -7,8 +7,10 @@ The steps themselves live in the capability folders and are pure where they deci
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import secrets
 import time
+import zoneinfo
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -99,7 +101,8 @@ async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_
             asked, answer = _decide_again(exchange, request, peer, asked, answer)
         if answer is not None and asked.question.interface.side_effect:
             break  # it has been done, and was paid for when it was
-    return msgspec.structs.replace(answer, snapshot_version=asked.snapshot.version, remaining=remaining)
+    told = {"interface": asked.question.interface, "snapshot_version": asked.snapshot.version, "remaining": remaining}
+    return msgspec.structs.replace(answer, **told)
 
 
 def _decide_again(
@@ -130,7 +133,7 @@ def _decide(exchange: Exchange, request: Request, peer: Peer) -> Asked:
     authority = authorise(snapshot, consumer, request, times)
     question = canonicalise(snapshot, interface, request)
     if request.asserted is not None:
-        check_asserted(request, authority.fields)
+        check_asserted(request, interface, authority.fields)
         authority = _with_standing(authority, interface)
     key = answer_key(question, request.encoding, authority.mask)
     return Asked(snapshot, times, question, snapshot.providers[interface.provider], authority, request, key)
@@ -153,11 +156,13 @@ async def match(exchange: Exchange, request: Request, peer: Peer, client_timeout
     """
     answer = await call(exchange, request, peer, client_timeout_s)
     held = payload(answer) if answer.found else None
-    return judge_record(answer, request.asserted or {}, held, exchange.clock().wall_ms)
+    zone = zoneinfo.ZoneInfo(exchange.config.policy.time_zone)
+    today = dt.datetime.fromtimestamp(exchange.clock().wall_ms / 1000, zone).date()
+    return judge_record(answer, request.asserted or {}, held, today)
 
 
 async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Answer:
-    """Steps 6 to 11: from its base, or from the cache where that may be, else from the provider, else stale where that may be."""
+    """Steps 6 to 11: from its base, or the cache where that may be, else from the provider, else stale where that may be."""
     interface = asked.question.interface
     if isinstance(interface.operation, RecordsOperation):
         return _from_base(exchange, asked, interface.operation)

@@ -71,6 +71,11 @@ async def test_a_slip_is_close_and_says_how_close(client: AsyncClient) -> None:
     assert answer.overall == pb.VERDICT_CLOSE
 
 
+async def test_a_name_cannot_be_found_out_by_signs_for_unknown_characters(client: AsyncClient) -> None:
+    for name in ("张??", "?伟?", "张伟?", "张＊明"):
+        assert told(await match(client, WHO, {"name": name})) == {"name": "MISMATCH"}
+
+
 async def test_what_the_record_does_not_hold_is_told_as_that(client: AsyncClient) -> None:
     answer = await match(client, DEAD, {"name": "阿依古丽•买买提", "address": "云鹤市"})
     assert told(answer) == {"name": "MATCH", "address": "NOT_HELD"}
@@ -175,6 +180,13 @@ async def test_a_providers_answer_is_compared_asked_once_and_cached(
     assert register.calls == 1
 
 
+async def test_what_changes_something_is_not_compared(broker: RunningBroker, register: Register, client: AsyncClient) -> None:
+    changing = interface(side_effect=True, freshness={})
+    await put(broker, register, interfaces=(changing,))
+    failure = await refused(client, REGISTERED, {"name": "张三"}, base="", interface=INTERFACE)
+    assert (list(failure.violations), register.calls) == (["target"], 0)
+
+
 async def test_a_call_and_a_comparison_under_one_grant_share_the_answer(
     broker: RunningBroker, register: Register, client: AsyncClient
 ) -> None:
@@ -221,6 +233,16 @@ async def test_a_stream_answers_each_under_its_own_name(client: AsyncClient) -> 
             assert result.failure.field_violations[0].field == "asserted"
         else:
             assert result.response.outcome == (pb.OUTCOME_FOUND if number % 3 else pb.OUTCOME_NOT_FOUND)
+
+
+async def test_a_message_that_is_none_ends_a_stream_as_what_it_is(client: AsyncClient, broker: RunningBroker) -> None:
+    async with grpc.aio.insecure_channel(broker.target) as channel:
+        stream = channel.stream_stream("/broker.v1.ExchangeService/StreamMatches")(iter([b"\xff"]))
+        with pytest.raises(grpc.aio.AioRpcError) as refusal:
+            async for _ in stream:
+                pass
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert '"event":"internal error"' not in broker.log_file.read_text()
 
 
 # --- the base changes under a running broker ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -47,6 +48,12 @@ def held(broker: RunningBroker) -> dict[str, dict[str, Any]]:
     facts(broker, "export", BASE, "--into", into)
     rows = [json.loads(line) for line in into.read_text(encoding="utf-8").splitlines()]
     return {row["resident_id"]: row for row in rows}
+
+
+LICENCES = {
+    "resident_id": {"type": "licence_no", "title": "证照号", "required": True},
+    "name": {"type": "text", "required": True},
+}
 
 
 # --- what files become --------------------------------------------------------------------------------------------------
@@ -119,6 +126,37 @@ def test_what_is_exported_can_be_loaded(broker: RunningBroker, tmp_path: Path, k
     assert held(broker) == before
 
 
+@pytest.mark.parametrize("before", ["\n", "\n\n"], ids=["one", "two"])
+def test_zeros_at_the_beginning_stay_below_blank_lines(broker: RunningBroker, tmp_path: Path, before: str) -> None:
+    broker.apply(records.catalogue(bases=(records.base(fields=LICENCES),), interfaces=()))
+    facts(broker, "load", BASE, write_csv(tmp_path / "a.csv", "00123,0571", heading=f"{before}resident_id,name"))
+    assert list(held(broker)) == ["00123"]
+    assert held(broker)["00123"]["name"] == "0571"
+
+
+def test_json_lines_may_each_have_other_fields(broker: RunningBroker, tmp_path: Path) -> None:
+    lines = [{"公民身份号码": WHO, "姓名": "张三", "x": 1}, {"resident_id": DEAD, "name": "李四", "status": "死亡", "y": None}]
+    (tmp_path / "a.jsonl").write_text("\n" + "\n".join(map(json.dumps, lines)), encoding="utf-8")
+    found = facts(broker, "load", BASE, tmp_path / "a.jsonl")
+    assert (found["stored"], sorted(found["left_out_columns"]["a.jsonl"])) == (2, ["x", "y"])
+    assert (held(broker)[WHO]["name"], held(broker)[DEAD]["status"]) == ("张三", "死亡")
+
+
+def test_an_export_is_for_its_owner_and_takes_its_place_whole(broker: RunningBroker, tmp_path: Path) -> None:
+    facts(broker, "load", BASE, write_csv(tmp_path / "a.csv", *ROWS))
+    into = tmp_path / "out.csv"
+    into.write_text("before")
+    data = generation(broker) / "data.mdb"
+    whole = data.read_bytes()
+    data.write_bytes(whole.replace("李娜".encode(), "李娘".encode()))
+    assert run(broker, "export", BASE, "--into", into).returncode == 5
+    assert into.read_text() == "before"
+    data.write_bytes(whole)
+    facts(broker, "export", BASE, "--into", into)
+    assert (into.stat().st_mode & 0o777, len(into.read_text(encoding="utf-8").splitlines())) == (0o600, 4)
+    assert not list(tmp_path.glob(".*.part"))
+
+
 # --- what is refused ----------------------------------------------------------------------------------------------------
 
 BAD = {
@@ -126,6 +164,7 @@ BAD = {
     "a key without canonical form": (ROWS[0].replace(WHO, WHO[:-1] + "?"), "resident_id", "must be a resident id"),
     "a required field": (f"{WHO},,,,,", "name", "is required"),
     "a control character": (f"{WHO},张\x01三,,,,", "name", "must not contain control characters"),
+    "a line break in a name": (f'{WHO},"张\n三",,,,', "name", "must not contain control characters"),
     "a long one": (f"{WHO},{'张' * 65_536},,,,", "name", "must not be longer than 4096 characters"),
     "a key twice": (ROWS[0].replace("张伟明", "李四"), "key", "stands in an earlier row already"),
 }
@@ -155,6 +194,7 @@ def test_bad_rows_are_told_and_nothing_changes(broker: RunningBroker, tmp_path: 
     [
         pytest.param("a.csv", "姓名\n张三\n".encode(), "lacks columns", id="no key column"),
         pytest.param("a.csv", f"{HEADING},resident_id\n".encode(), "two columns are the same field", id="a column twice"),
+        pytest.param("a.csv", b"resident_id,name,name\n", "two columns have one name", id="one name twice"),
         pytest.param("a.csv", HEADING.encode() + b"\n", "no row is left", id="no rows"),
         pytest.param("a.csv", b"\xff\xfe\x00", "is neither UTF-8 nor GB18030", id="neither encoding"),
         pytest.param("a.csv", "\n".join((HEADING, *ROWS * 9000)).encode() + b"\n,\xff,,,,\n", "with --encoding", id="late"),
@@ -175,8 +215,33 @@ def test_files_that_cannot_be_read_are_refused(
     assert set(held(broker)) == {GONE}
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        pytest.param(pa.array([b"1"]), id="bytes"),
+        pytest.param(pa.array([["a"]]), id="a list"),
+        pytest.param(pa.array([3.3e17]), id="a number that was rounded"),
+        pytest.param(pa.array([10**9], pa.date32()), id="a day that no calendar has"),
+    ],
+)
+def test_what_has_no_text_is_refused(broker: RunningBroker, tmp_path: Path, column: pa.Array) -> None:
+    pa.parquet.write_table(pa.table({"resident_id": [WHO], "name": ["张三"], "status": column}), tmp_path / "a.parquet")
+    done = run(broker, "load", BASE, tmp_path / "a.parquet")
+    assert (done.returncode, "is not what its name says" in done.stderr) == (17, True)
+
+
+def test_the_same_key_twice_in_a_change_is_wrong(broker: RunningBroker, tmp_path: Path) -> None:
+    facts(broker, "load", BASE, write_csv(tmp_path / "a.csv", *ROWS))
+    done = run(broker, "upsert", BASE, write_csv(tmp_path / "b.csv", f"{WHO},张三,,,,", f"{WHO},李四,,,,"))
+    assert (done.returncode, "row 2: key: stands in an earlier row already" in done.stderr) == (17, True)
+    assert held(broker)[WHO]["name"] == "张伟明"
+
+
 def test_the_command_says_what_it_needs(broker: RunningBroker, tmp_path: Path) -> None:
     assert run(broker, "load", BASE).returncode == 2
+    good = write_csv(tmp_path / "good.csv", *ROWS)
+    assert "is not in the encoding" not in run(broker, "load", BASE, good, "--encoding", "no-such").stderr
+    assert run(broker, "load", BASE, good, "--encoding", "no-such").returncode == 2
     assert "declared are: population" in run(broker, "load", "other", tmp_path / "a.csv").stderr
     assert run(broker, "load", BASE, tmp_path / "no.csv").returncode == 5
     assert "run `broker records load`" in run(broker, "check", BASE).stderr
@@ -266,6 +331,52 @@ def test_a_new_field_that_is_not_required_is_not_held(broker: RunningBroker, tmp
     fields = {key: {"type": field.type, "required": field.required} for key, field in records.base().fields.items()}
     broker.apply(records.catalogue(bases=(records.base(fields=fields | {"phone": {"type": "text"}}),)))
     assert facts(broker, "check", BASE)["damaged"] == 0
+
+
+def declared(broker: RunningBroker, more: dict[str, Any], *less: str) -> None:
+    """Declare the base with other fields, and no interface that would miss one."""
+    fields = {key: {"type": field.type, "required": field.required} for key, field in records.base().fields.items()}
+    fields = {name: field for name, field in (fields | more).items() if name not in less}
+    broker.apply(records.catalogue(bases=(records.base(fields=fields),), interfaces=()))
+
+
+def test_what_is_put_in_after_the_declaration_has_changed_is_read_right(broker: RunningBroker, tmp_path: Path) -> None:
+    facts(broker, "load", BASE, write_csv(tmp_path / "a.csv", *ROWS))
+    file = write_csv(tmp_path / "b.csv", f"{WHO},张三,,,死亡,", heading="resident_id,name,birth_date,address,status,until")
+    declared(broker, {}, "address")
+    facts(broker, "upsert", BASE, file)
+    assert (held(broker)[WHO]["name"], held(broker)[WHO]["status"], held(broker)[WHO]["address"]) == ("张三", "死亡", None)
+    declared(broker, {"phone": {"type": "text"}})
+    done = run(broker, "upsert", BASE, file)
+    assert (done.returncode, "before it had the field `phone`" in done.stderr) == (17, True)
+    assert facts(broker, "check", BASE)["damaged"] == 0
+
+
+def test_a_field_that_has_become_required_needs_another_load(broker: RunningBroker, tmp_path: Path) -> None:
+    facts(broker, "load", BASE, write_csv(tmp_path / "a.csv", *ROWS))
+    declared(broker, {"address": {"type": "address", "required": True}})
+    assert "the field `address` was not required" in run(broker, "check", BASE).stderr
+
+
+def test_a_generation_that_has_gone_is_loaded_anew(broker: RunningBroker, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "a.csv", *ROWS)
+    facts(broker, "load", BASE, file)
+    shutil.rmtree(generation(broker))
+    assert run(broker, "upsert", BASE, file).returncode == 5
+    for _ in range(2):
+        facts(broker, "load", BASE, file)
+        assert set(held(broker)) == {WHO, DEAD, GONE}
+
+
+def test_a_refused_load_removes_nothing_when_it_is_not_known_what_is_read(broker: RunningBroker, tmp_path: Path) -> None:
+    facts(broker, "load", BASE, write_csv(tmp_path / "a.csv", *ROWS))
+    kept, current = generation(broker), generation(broker).parent / CURRENT
+    name = current.read_text()
+    current.unlink()
+    assert run(broker, "load", BASE, write_csv(tmp_path / "b.csv", "x")).returncode == 17
+    assert kept.exists()
+    current.write_text(name)
+    assert set(held(broker)) == {WHO, DEAD, GONE}
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from broker.model.call import FieldVerdict, SubjectStatus, Verdict
 from broker.model.catalogue import MatchRule, SemanticType, Standing
-from broker.records.likeness import DIFFERENT, SAME, likeness
+from broker.records.likeness import DIFFERENT, SAME, is_readable, likeness
 from broker.records.verdicts import overall, status_of
 from tests.support.people import company_id, resident_id
 
@@ -51,6 +52,14 @@ UNLIKE = [
     pytest.param(SemanticType.USCC, company_id(1), company_id(2), id="another company"),
     pytest.param(SemanticType.LICENCE_NO, "A-1", "A-2", id="another licence"),
     pytest.param(TEXT, "正常", "注销", id="another text"),
+    pytest.param(SemanticType.RESIDENT_ID, "-", "无", id="two that say nothing, as ids"),
+    pytest.param(SemanticType.USCC, "不详", "无", id="two that say nothing, as codes"),
+    pytest.param(TEXT, "?", "!", id="two signs"),
+    pytest.param(TEXT, "\u200b", " ", id="nothing to the eye"),
+    pytest.param(SemanticType.LICENCE_NO, "1-23", "12-3", id="a licence whose parts are others"),
+    pytest.param(SemanticType.LICENCE_NO, "1" * 512 + "2", "1" * 512 + "3", id="long numbers that end differently"),
+    pytest.param(NAME, "a" * 64 + "b", "a" * 64 + "c", id="long names that end differently"),
+    pytest.param(TEXT, "a" * 512, "a" * 512 + "b", id="long texts of which one goes on"),
 ]
 
 
@@ -67,6 +76,18 @@ def test_what_slips_make_of_it(kind: SemanticType, one: str, other: str) -> None
 @pytest.mark.parametrize(("kind", "one", "other"), UNLIKE)
 def test_what_differs(kind: SemanticType, one: str, other: str) -> None:
     assert likeness(kind, one, other) == likeness(kind, other, one) == DIFFERENT
+
+
+@pytest.mark.parametrize("kind", list(SemanticType))
+def test_a_long_value_is_itself(kind: SemanticType) -> None:
+    assert likeness(kind, "1a" * 400, "1a" * 400 + " ") == SAME
+
+
+@pytest.mark.parametrize("asserted", ["张??", "?伟?", "??明", "张□明", "张＊明"])
+def test_a_name_with_signs_for_characters_is_not_asserted(asserted: str) -> None:
+    assert not is_readable(NAME, asserted)
+    assert is_readable(TEXT, asserted)
+    assert is_readable(NAME, "张伟明")
 
 
 TEXTS = st.text(st.sampled_from("张伟明卫己已·•? ０1-2号栋aÀ﨑\U00020000\ud800") | st.characters(), max_size=12)
@@ -108,7 +129,7 @@ def test_the_worst_that_counts_is_the_verdict(rule: dict[str, Any], found: dict[
 
 
 STANDING = Standing(field="state", valid=("正常",), cancelled=("注销",), deceased=("死亡",), expired=("过期",), until="until")
-NOON_MS = 1_800_000_000_000  # 2027-01-15
+TODAY = dt.date(2027, 1, 15)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +140,8 @@ NOON_MS = 1_800_000_000_000  # 2027-01-15
         ({"state": "死亡", "until": "2000-01-01"}, SubjectStatus.DECEASED),
         ({"state": "过期"}, SubjectStatus.EXPIRED),
         ({"state": "别的"}, SubjectStatus.UNKNOWN),
+        ({"state": "吊销", "until": "2099-01-01"}, SubjectStatus.UNKNOWN),
+        ({"state": "吊销", "until": "2000-01-01"}, SubjectStatus.EXPIRED),
         ({}, SubjectStatus.UNKNOWN),
         ({"until": "2027-01-15"}, SubjectStatus.VALID),
         ({"state": "正常", "until": "2027-01-14"}, SubjectStatus.EXPIRED),
@@ -126,8 +149,8 @@ NOON_MS = 1_800_000_000_000  # 2027-01-15
     ],
 )
 def test_a_record_says_what_state_it_is_in(held: dict[str, str], expected: SubjectStatus) -> None:
-    assert status_of(STANDING, held, NOON_MS) is expected
+    assert status_of(STANDING, held, TODAY) is expected
 
 
 def test_where_nothing_tells_nothing_is_known() -> None:
-    assert status_of(Standing(), {"state": "正常"}, NOON_MS) is SubjectStatus.UNKNOWN
+    assert status_of(Standing(), {"state": "正常"}, TODAY) is SubjectStatus.UNKNOWN

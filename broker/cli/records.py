@@ -6,6 +6,7 @@ Keys and values come from files or standard input, never as arguments, which eve
 
 from __future__ import annotations
 
+import codecs
 import csv
 import datetime as dt
 import functools
@@ -181,6 +182,14 @@ def _url(text: str, password_file: Path | None) -> URL:
         raise ConfigurationError(f"--password-file: cannot be read ({error.strerror})") from None
 
 
+def _checked(encoding: str) -> str:
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        raise typer.BadParameter("--encoding: is not the name of an encoding") from None
+    return encoding
+
+
 @contextmanager
 def _opened(wanted: Wanted, files: list[Path], encoding: str) -> Iterator[list[Source]]:
     """Open files, with a progress bar for each where there is a terminal."""
@@ -192,7 +201,7 @@ def _opened(wanted: Wanted, files: list[Path], encoding: str) -> Iterator[list[S
                 continue
             task = bars.add_task(path.name, total=1.0)
             advance = functools.partial(_advance, bars, task)
-            given.append(sources.from_file(wanted, path, encoding, advance))
+            given.append(sources.from_file(wanted, path, _checked(encoding), advance))
         yield given
 
 
@@ -238,7 +247,7 @@ def _refusals(bad_rows: Path | None) -> Iterator[None]:
         hint = [f"and {more} more; --bad-rows FILE lists all"] if more > 0 else []
         fail(error, [*map(str, error.problems[:_MOST_SHOWN]), *hint])
     except BaseUnusable as error:
-        raise DirectoryUnusable(str(error)) from error
+        raise DirectoryUnusable(error.why) from error
 
 
 def _write_bad_rows(file: Path | None, bad: Sequence[tuple[str, int, str, str]]) -> None:
@@ -258,7 +267,7 @@ def _write_bad_rows(file: Path | None, bad: Sequence[tuple[str, int, str, str]])
 
 
 def _tell(base: str, given: list[Source], read: Loaded, what: dict[str, int], json: bool) -> None:
-    left_out = {source.name: source.left_out for source in given if source.left_out}
+    left_out = {source.name: list(source.left_out) for source in given if source.left_out}
     facts = {"base": base, "rows": read.rows, "bad_rows": read.bad_rows, **what, "kept_as_written": read.unusual}
     if json:
         emit({**facts, "left_out_columns": left_out})
@@ -279,4 +288,4 @@ def _fact(config: Config, base: BaseDeclaration) -> dict[str, Any]:
             mib = f"{store.disk_bytes / (1 << 20):.1f}"
             return {"base": base.id, "records": str(len(store)), "mib": mib, "loaded_at": loaded, "state": "ok"}
     except BaseUnusable as error:
-        return {"base": base.id, "records": "", "mib": "", "loaded_at": "", "state": str(error)}
+        return {"base": base.id, "records": "", "mib": "", "loaded_at": "", "state": error.why}

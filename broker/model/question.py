@@ -97,12 +97,15 @@ def answer_key(question: Question, encoding: Encoding, mask: bytes) -> bytes:
     return cache_key(interface.id, interface.version, encoding, question.definition + mask, question.arguments)
 
 
-def check_asserted(request: Request, granted: Collection[str]) -> None:
+def check_asserted(request: Request, interface: Interface, granted: Collection[str]) -> None:
     """Refuse to compare what the grant does not show, alike whether the record has it or not.
 
     Raises:
-        InvalidRequest: nothing is asserted, or a field that is not granted, or an empty one; every one is named.
+        InvalidRequest: nothing is asserted, or a field that is not granted, or an empty one; every one is named. Or the
+            interface changes something when it is asked.
     """
+    if interface.side_effect:
+        raise InvalidRequest(Violation("target", "must not be an interface with side effects"))
     asserted = request.asserted or {}
     violations = [Violation("asserted", "is required")] if not asserted else []
     for name in sorted(asserted):

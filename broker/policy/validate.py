@@ -148,6 +148,10 @@ def _base_problems(base: BaseDeclaration) -> Iterator[str]:
             yield f"fields.{name}.required: must be true for a part of the key"
     if len(set(base.key)) != len(base.key):
         yield "key: a field stands twice"
+    titles = [field.title for field in base.fields.values() if field.title]
+    for name, field in base.fields.items():
+        if titles.count(field.title) > 1 or (field.title in base.fields and field.title != name):
+            yield f"fields.{name}.title: means another field too, so a column of that name would"
 
 
 def _records_problems(interface: Interface, bases: Mapping[str, BaseDeclaration]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from broker.model.catalogue import Interface, RecordsOperation, SemanticType
 from broker.model.semantics import NotCanonical, canonical
-from broker.records.store import Record
+from broker.records.rows import Record
 
 _AS_WRITTEN = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import lmdb
 
 from broker.config import Config
+from broker.errors import RecordsRefused
 from broker.model.catalogue import BaseDeclaration
 from broker.records import generations
 from broker.records.load import Loaded, Source, good_rows, judge, note_bad, unusable
-from broker.records.rows import read_key
+from broker.records.rows import Problem, read_key
 from broker.records.store import Change, directory_of, open_store
 
 
@@ -41,7 +42,12 @@ def upsert(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, 
     """
     changed = Changed()
     with _changing(config, base) as change:
+        seen = set()
         for numbered in good_rows(base, sources, changed.read):
+            if numbered.row.key in seen:
+                note_bad(changed.read, numbered.file, numbered.number, (Problem("key", "stands in an earlier row already"),))
+                continue
+            seen.add(numbered.row.key)
             is_new = change.put(numbered.row)
             changed.added += is_new
             changed.replaced += not is_new
@@ -74,7 +80,11 @@ def _changing(config: Config, base: BaseDeclaration) -> Iterator[Change]:
     directory = directory_of(config, base.id)
     with generations.writing(directory):
         store = open_store(config, base, readonly=False)
+        new = sorted(base.fields.keys() - store.about.base.fields.keys())
         try:
+            if new:
+                raise RecordsRefused(f"base `{base.id}` was loaded before it had the field `{new[0]}`; load it again")
+            store.free_dead_readers()
             with store.changing() as change:
                 yield change
         except (OSError, lmdb.Error) as error:

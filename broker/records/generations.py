@@ -73,11 +73,10 @@ def writing(directory: Path) -> Iterator[None]:
 def begin(directory: Path) -> Path:
     """Make the next generation, empty, and remove what loaders that were killed have left. For who is `writing`."""
     read = current_or_none(directory)
-    numbers = [int(path.name) for path in directory.iterdir() if path.name.isdecimal()]
-    for number in numbers:
-        if str(number) != read:
-            shutil.rmtree(directory / str(number))
-    made = directory / str(max(numbers, default=0) + 1)
+    there = {path.name for path in directory.iterdir() if path.name.isdecimal()}
+    for left in there - {read} if read in there else ():  # else one of them may be what was read: an operator has to look
+        shutil.rmtree(directory / left)
+    made = directory / str(max(map(int, filter(str.isdecimal, {*there, read})), default=0) + 1)
     made.mkdir(mode=0o700)
     return made
 
@@ -92,11 +91,11 @@ def publish(made: Path) -> None:
         os.fsync(file.fileno())
     (directory / f"{CURRENT}.new").replace(directory / CURRENT)
     _sync(directory)
-    if before:
+    if before not in ("", made.name):
         shutil.rmtree(directory / before, ignore_errors=True)
 
 
-def open_generation(generation: Path, map_bytes: int, *, readonly: bool, durable: bool = True) -> lmdb.Environment:
+def open_generation(generation: Path, map_bytes: int, *, readonly: bool, is_new: bool = False) -> lmdb.Environment:
     """Open the environment of a generation.
 
     Raises:
@@ -109,19 +108,25 @@ def open_generation(generation: Path, map_bytes: int, *, readonly: bool, durable
             max_readers=_MAX_READERS,
             max_spare_txns=4,
             mode=0o600,
-            create=not readonly,
+            create=is_new,
             readonly=readonly,
-            sync=durable,
-            metasync=durable,
+            sync=not is_new,  # a new one is synced when it is whole
+            metasync=not is_new,  # a new one is synced when it is whole
             writemap=False,  # a stray write must not reach the data, and a full disk must be an error, not a signal
             readahead=False,
             lib_version=_LIB_VERSION,
         )
     except (lmdb.Error, OSError) as error:
         raise BaseUnusable(generation.parent.name, f"generation {generation.name} cannot be opened") from error
-    if _is_cut_off(generation, environment):
+    try:
+        if _is_cut_off(generation, environment):
+            raise BaseUnusable(generation.parent.name, f"generation {generation.name} is cut off; load it again")
+    except OSError as error:
         environment.close()
-        raise BaseUnusable(generation.parent.name, f"generation {generation.name} is cut off; load it again")
+        raise BaseUnusable(generation.parent.name, f"generation {generation.name} has gone") from error
+    except BaseUnusable:
+        environment.close()
+        raise
     return environment
 
 

@@ -19,9 +19,12 @@ from broker.model.semantics import NotCanonical, canonical
 SAME, DIFFERENT = 1.0, 0.0
 
 _UNKNOWN = "?"
+_UNREADABLE = normalise.FLAGS["person"]["unknown"]
 _HEARD, _SEEN, _NOT_READABLE = 0.9, 0.9, 0.8  # a character that is another one's homophone, looks like it, was not readable
 _SWAPPED = 0.9  # two neighbours
 _LEAST_NAME, _LEAST_TEXT, _LEAST_ADDRESS = 0.92, 0.92, 0.5
+_LONGEST_TEXT = 256  # code points that are compared by what they mean
+_LONGEST = {SemanticType.PERSON_NAME: 60}
 _LONGEST_BY_CHARACTER = 4  # longer names are transliterated: their characters are slips of the ear, several at once
 _JARO_WINKLER = METRICS["jaro_winkler"]
 _DATE_SLIP, _DATE_SWAP = 0.875, 0.9  # one of eight digits; day and month, or two neighbours
@@ -31,15 +34,31 @@ _NUMBERS = {"number", "building", "unit", "floor", "room", "group", "lane"}  # p
 Likeness = Callable[[str, str], float]
 
 
+def is_readable(kind: SemanticType, text: str) -> bool:
+    """Whether a value stands for itself alone: with signs for characters that are not known, a name stands for many."""
+    return kind is not SemanticType.PERSON_NAME or not normalise.person_name(text).flags & _UNREADABLE
+
+
 def likeness(kind: SemanticType, one: str, other: str) -> float:
     """Return 1 where two values mean the same, 0 where they differ, and between them how near they are."""
+    if max(len(one), len(other)) > _LONGEST.get(kind, _LONGEST_TEXT):
+        return SAME if _written(one) == _written(other) else DIFFERENT  # of such a one only the beginning is normalised
     return _LIKENESS[kind](one, other)
+
+
+def _written(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _same(one: str, other: str, raw_one: str, raw_other: str) -> bool:
+    """Whether two forms are the same; where one says nothing (signs only), what was written has to be."""
+    return one == other if one and other else _written(raw_one) == _written(raw_other) != ""
 
 
 def _name(one: str, other: str) -> float:
     a, b = normalise.person_name(one), normalise.person_name(other)
     if not a.text or not b.text:
-        return _text(one, other)
+        return SAME if _same(a.text, b.text, one, other) else DIFFERENT
     if a.text == b.text:
         return DIFFERENT if set(a.text) == {_UNKNOWN} else _NOT_READABLE if _UNKNOWN in a.text else SAME
     if len(a.text) == len(b.text) <= _LONGEST_BY_CHARACTER:
@@ -78,7 +97,7 @@ def _is_swap(one: str, other: str) -> bool:
 def _date(one: str, other: str) -> float:
     a, b = f"{normalise.date(one):08}", f"{normalise.date(other):08}"
     if not int(a) or not int(b):
-        return SAME if normalise.free_text(one) == normalise.free_text(other) else DIFFERENT
+        return SAME if _same(normalise.free_text(one), normalise.free_text(other), one, other) else DIFFERENT
     if a == b:
         return SAME
     if a[:4] == b[:4] and a[4:6] == b[6:] and a[6:] == b[4:6]:
@@ -91,8 +110,8 @@ def _date(one: str, other: str) -> float:
 def _address(one: str, other: str) -> float:
     """Compare part by part; what one of the two leaves out does not speak against it, a number that differs does."""
     a, b = normalise.address(one), normalise.address(other)
-    if a.text == b.text:
-        return SAME if a.text else DIFFERENT
+    if _same(a.text, b.text, one, other):
+        return SAME
     first, second = _parts(a), _parts(b)
     if first == second and 0 < len(a.parts) < _MOST_PARTS:
         return SAME
@@ -113,7 +132,9 @@ def _parts(address: normalise.Address) -> Mapping[str, Counter[str]]:
 
 def _text(one: str, other: str) -> float:
     a, b = normalise.free_text(one), normalise.free_text(other)
-    return SAME if a == b else _at_least(_LEAST_TEXT, compare(a, b, _JARO_WINKLER))
+    if _same(a, b, one, other):
+        return SAME
+    return _at_least(_LEAST_TEXT, compare(a, b, _JARO_WINKLER)) if a and b else DIFFERENT
 
 
 def _at_least(least: float, score: float) -> float:
@@ -122,23 +143,23 @@ def _at_least(least: float, score: float) -> float:
 
 
 def _exact(form: Callable[[str], str]) -> Likeness:
-    return lambda one, other: SAME if form(one) == form(other) else DIFFERENT
+    return lambda one, other: SAME if _same(form(one), form(other), one, other) else DIFFERENT
 
 
-def _number(text: str) -> str:
+def _canonical(kind: SemanticType, text: str) -> str:
     try:
-        return canonical(SemanticType.NUMBER, text)
+        return canonical(kind, text)
     except NotCanonical:
-        return normalise.free_text(text)
+        return ""
 
 
 _LIKENESS: Mapping[SemanticType, Likeness] = {
     SemanticType.PERSON_NAME: _name,
     SemanticType.RESIDENT_ID: _exact(lambda text: normalise.resident_id(text).text),
     SemanticType.USCC: _exact(lambda text: normalise.company_code(text).text),
-    SemanticType.LICENCE_NO: _exact(normalise.licence_no),
+    SemanticType.LICENCE_NO: _exact(lambda text: _canonical(SemanticType.LICENCE_NO, text)),  # 1-23 is not 12-3
     SemanticType.ADDRESS: _address,
     SemanticType.DATE: _date,
-    SemanticType.NUMBER: _exact(_number),
+    SemanticType.NUMBER: _exact(lambda text: _canonical(SemanticType.NUMBER, text)),
     SemanticType.TEXT: _text,
 }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Source(NamedTuple):
 
     name: str
     rows: Iterable[Mapping[str, str | None]]
-    left_out: tuple[str, ...] = ()
+    left_out: Collection[str] = ()  # known when all rows have been read
 
 
 class BadRow(NamedTuple):
@@ -76,16 +76,17 @@ def load(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, mo
     """
     directory = directory_of(config, base.id)
     with generations.writing(directory):
-        made = generations.begin(directory)
         try:
-            loaded = _fill(made, map_bytes(config), base, sources)
-            judge(loaded, most_bad_rows)
-            generations.publish(made)
+            made = generations.begin(directory)
+            try:
+                loaded = _fill(made, map_bytes(config), base, sources)
+                judge(loaded, most_bad_rows)
+                generations.publish(made)
+            finally:
+                if generations.current_or_none(directory) != made.name:
+                    shutil.rmtree(made, ignore_errors=True)
         except (OSError, lmdb.Error) as error:
             raise unusable(directory, error) from error
-        finally:
-            if generations.current_or_none(directory) != made.name:
-                shutil.rmtree(made, ignore_errors=True)
     return loaded
 
 
@@ -106,10 +107,10 @@ def judge(loaded: Loaded, most_bad_rows: int) -> None:
 
 def _fill(made: Path, size: int, base: BaseDeclaration, sources: Iterable[Source]) -> Loaded:
     loaded = Loaded()
-    environment = generations.open_generation(made, size, readonly=False, durable=False)
+    environment = generations.open_generation(made, size, readonly=False, is_new=True)
     try:
         for batch in _batches(good_rows(base, sources, loaded)):
-            _put(environment, batch, loaded)
+            _put(environment, batch, tuple(base.fields), loaded)
         about = About(format=FORMAT, base=base, loaded_at_ms=time.time_ns() // 1_000_000)
         with environment.begin(write=True) as transaction:
             transaction.put(ABOUT, msgspec.json.encode(about))
@@ -152,12 +153,12 @@ def _batches(rows: Iterator[Numbered]) -> Iterator[list[Numbered]]:
         yield batch
 
 
-def _put(environment: lmdb.Environment, batch: list[Numbered], loaded: Loaded) -> None:
+def _put(environment: lmdb.Environment, batch: list[Numbered], names: Sequence[str], loaded: Loaded) -> None:
     """Store rows; of those with one key the first is stored, the others are bad."""
     batch.sort(key=lambda numbered: numbered.row.key)  # which is stable
     with environment.begin(write=True) as transaction:
         for file, number, row in batch:
-            if transaction.put(row.key, pack(row.key, row.values), overwrite=False):
+            if transaction.put(row.key, pack(row, names), overwrite=False):
                 loaded.stored += 1
             else:
                 note_bad(loaded, file, number, (Problem("key", "stands in an earlier row already"),))

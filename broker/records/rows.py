@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.model.catalogue import BaseDeclaration, RecordField
+from broker.model.catalogue import BaseDeclaration, RecordField, SemanticType
 from broker.model.semantics import NotCanonical, canonical
 
 MAX_TEXT_CHARS = 4096
@@ -26,7 +26,9 @@ _CHECKSUM = struct.Struct("<I")
 _VALUES = msgspec.msgpack.Decoder(list[str | None])
 _encode = msgspec.msgpack.encode
 
-Values = tuple[str | None, ...]  # in the order of the base's fields
+Record = dict[str, str | None]  # by field
+_LINE_BREAK = re.compile(r"[\n\r\t]")
+_OF_SEVERAL_LINES = frozenset({SemanticType.ADDRESS, SemanticType.TEXT})
 
 
 class Problem(NamedTuple):
@@ -40,7 +42,7 @@ class Row(NamedTuple):
     """A record that can be stored. `unusual` names fields whose values have no canonical form and are kept as written."""
 
     key: bytes
-    values: Values
+    record: Record
     unusual: tuple[str, ...]
 
 
@@ -50,17 +52,12 @@ class Damaged(ValueError):
 
 def read_row(base: BaseDeclaration, written: Mapping[str, str | None]) -> Row | list[Problem]:
     """Return the record that a row holds, or everything that is wrong with it."""
-    values = tuple(_blank_is_none(written.get(name)) for name in base.fields)
-    problems = [
-        Problem(name, rule)
-        for (name, field), value in zip(base.fields.items(), values, strict=True)
-        if (rule := _broken_rule(field, value))
-    ]
-    held = dict(zip(base.fields, values, strict=True))
+    held = {name: _blank_is_none(written.get(name)) for name in base.fields}
+    problems = [Problem(name, rule) for name, value in held.items() if (rule := _broken_rule(base.fields[name], value))]
     key, more = _canonical_key(base, held, {problem.field for problem in problems})
     if problems or more:
         return problems + more
-    return Row(key, values, tuple(_unusual(base, held)))
+    return Row(key, held, tuple(_unusual(base, held)))
 
 
 def read_key(base: BaseDeclaration, written: Mapping[str, str | None]) -> bytes | list[Problem]:
@@ -80,7 +77,9 @@ def _broken_rule(field: RecordField, value: str | None) -> str:
         return "is required" if field.required else ""
     if len(value) > MAX_TEXT_CHARS:
         return f"must not be longer than {MAX_TEXT_CHARS} characters"
-    return "must not contain control characters" if _DAMAGE.search(value) else ""
+    if _DAMAGE.search(value) or (field.type not in _OF_SEVERAL_LINES and _LINE_BREAK.search(value)):
+        return "must not contain control characters"
+    return ""
 
 
 def _canonical_key(base: BaseDeclaration, held: Mapping[str, str | None], wrong: set[str]) -> tuple[bytes, list[Problem]]:
@@ -110,9 +109,9 @@ def _unusual(base: BaseDeclaration, held: Mapping[str, str | None]) -> Iterator[
                 yield name
 
 
-def pack(key: bytes, values: Values) -> bytes:
-    """Return what is stored under a key."""
-    packed = _encode(values)
+def pack(row: Row, names: Sequence[str]) -> bytes:
+    """Return what is stored of a record: its values in the order of the names."""
+    key, packed = row.key, _encode([row.record.get(name) for name in names])
     return _CHECKSUM.pack(zlib.crc32(packed, zlib.crc32(key))) + packed
 
 

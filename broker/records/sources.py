@@ -9,7 +9,10 @@ from __future__ import annotations
 import codecs
 import datetime as dt
 import itertools
+import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
 
@@ -23,11 +26,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from broker.errors import DirectoryUnusable, RecordsRefused
 from broker.model.catalogue import BaseDeclaration
 from broker.records.load import Source
-from broker.records.store import check_names
+from broker.records.store import names_of
 
 _LOOK_BYTES = 1 << 20
 _BLOCK_BYTES = 4 << 20
 _ROWS_A_BATCH = 50_000
+_JSON = (".jsonl", ".ndjson")
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+_EXACT = 2**53  # beyond, a float is not one whole number
 _ENCODINGS = ("utf-8", "gb18030")  # tried in this order, where none is given
 
 Advance = Callable[[float], None]  # is told the share of a file that has been read
@@ -65,11 +71,14 @@ def from_file(wanted: Wanted, path: Path, encoding: str, advance: Advance) -> So
         DirectoryUnusable: it cannot be read.
         RecordsRefused: it is of an unknown kind, not in its encoding, not what its name says, or lacks a required column.
     """
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise RecordsRefused(f"{path.name}: must be one of {', '.join(sorted(_READERS))}")
+    kind = path.suffix.lower()
+    if kind not in (*_READERS, *_JSON):
+        raise RecordsRefused(f"{path.name}: must be one of {', '.join(sorted((*_READERS, *_JSON)))}")
     try:
-        return _source(wanted, path.name, reader(path, encoding, advance))
+        if kind in _JSON:
+            path.stat()
+            return _of_objects(wanted, path.name, _json_rows(path, advance))
+        return _source(wanted, path.name, _READERS[kind](path, encoding, advance))
     except OSError as error:
         raise DirectoryUnusable(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -84,20 +93,31 @@ def from_query(wanted: Wanted, url: sqlalchemy.URL, query: str) -> Source:
 
 
 def _source(wanted: Wanted, name: str, table: Table) -> Source:
-    names = check_names(wanted.base, table.columns)
-    missing = [field for field in wanted.fields if field not in names.values()]
+    names = names_of(wanted.base)
+    fields = [names[column] for column in table.columns if column in names]
+    missing = [field for field in wanted.fields if field not in fields]
     if missing:
         raise RecordsRefused(f"{name}: lacks columns that base `{wanted.base.id}` requires: {', '.join(missing)}")
-    if len(set(names.values())) < len(names):
+    if len(set(fields)) < len(fields):
         raise RecordsRefused(f"{name}: two columns are the same field of base `{wanted.base.id}`")
-    return Source(name, _by_field(name, names, table.rows), tuple(c for c in table.columns if c not in names))
+    left_out: dict[str, None] = {column: None for column in table.columns if column not in names}
+    return Source(name, _by_field(name, names, table.rows, left_out), left_out.keys())
 
 
-def _by_field(name: str, names: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> Iterator[Written]:
+def _by_field(
+    name: str, names: Mapping[str, str], rows: Iterable[Mapping[str, Any]], left_out: dict[str, None]
+) -> Iterator[Written]:
+    """Yield rows by the names of fields; notes columns that are none."""
     try:
         for row in rows:
-            yield {field: _text(row.get(column)) for column, field in names.items()}
-    except (pa.ArrowException, UnicodeError, msgspec.MsgspecError, SQLAlchemyError) as error:
+            left_out.update(dict.fromkeys(row.keys() - names.keys()))
+            written = {names[column]: _text(value) for column, value in row.items() if column in names}
+            if len(written) < len(row.keys() & names.keys()):
+                raise RecordsRefused(f"{name}: two columns are the same field")
+            yield written
+    except OSError as error:
+        raise DirectoryUnusable(f"{name}: cannot be read ({error.strerror or 'it ends too soon'})") from None
+    except (pa.ArrowException, ValueError, LookupError, OverflowError, msgspec.MsgspecError, SQLAlchemyError) as error:
         raise RecordsRefused(f"{name}: {_without_values(error)}") from None
 
 
@@ -105,13 +125,22 @@ def _without_values(error: Exception) -> str:
     """What a library says of a file may quote it."""
     if isinstance(error, UnicodeError) or "UTF8" in str(error):
         return "is not in the encoding that was given or found out; say which with --encoding"
-    return "is not what its name says, or damaged"
+    return "is not what its name says, damaged, or holds what is neither text nor a number nor a date"
 
 
 def _text(value: Any) -> str | None:
+    """A value as text. Raises ValueError for what has no text that everybody would write."""
     if value is None or isinstance(value, str):
         return value
-    return value.isoformat() if isinstance(value, dt.date | dt.datetime) else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return str(int(value))
+    if isinstance(value, int | Decimal) or (isinstance(value, float) and "e" not in repr(value) and math.isfinite(value)):
+        return str(value)
+    raise ValueError
 
 
 # --- CSV ----------------------------------------------------------------------------------------------------------------
@@ -119,21 +148,29 @@ def _text(value: Any) -> str | None:
 
 def _csv_table(path: Path, encoding: str, advance: Advance) -> Table:
     found = encoding or _found_out(path)
-    stream = _Counted(path, advance)
-    options = pa.csv.ReadOptions(encoding=found, block_size=_BLOCK_BYTES)
-    with path.open("r", encoding=found, errors="replace", newline="") as file:
-        heading = file.readline().removeprefix("\ufeff")
-    delimiter = max(",;\t", key=heading.count)
-    parse = pa.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
-    columns = [name.removeprefix("\ufeff").strip().strip('"') for name in heading.rstrip("\r\n").split(delimiter)]
-    convert = pa.csv.ConvertOptions(
-        column_types=dict.fromkeys(columns, pa.string()), null_values=[""], strings_can_be_null=True, check_utf8=True
-    )
     try:
-        reader = pa.csv.open_csv(stream, read_options=options, parse_options=parse, convert_options=convert)
-    except (pa.ArrowInvalid, UnicodeError) as error:
+        with _csv_reader(path, found, (), lambda _: None) as first:
+            names = first.schema.names
+        reader = _csv_reader(path, found, names, advance)
+    except (pa.ArrowInvalid, UnicodeError, LookupError) as error:
         raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
-    return Table(tuple(reader.schema.names), (row for batch in reader for row in batch.to_pylist()))
+    if len(set(names)) < len(names):
+        raise RecordsRefused(f"{path.name}: two columns have one name")
+    return Table(tuple(names), (row for batch in reader for row in batch.to_pylist()))
+
+
+def _csv_reader(path: Path, encoding: str, names: Sequence[str], advance: Advance) -> Any:
+    """Open a file whose columns have these names: as text, or what is a number would lose its zeros."""
+    with path.open("r", encoding=encoding, errors="replace", newline="") as file:
+        heading = next((line for line in file if line.strip()), "")
+    return pa.csv.open_csv(
+        _Counted(path, advance),
+        read_options=pa.csv.ReadOptions(encoding=encoding, block_size=_BLOCK_BYTES),
+        parse_options=pa.csv.ParseOptions(delimiter=max(",;\t", key=heading.count), newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True, check_utf8=True
+        ),
+    )
 
 
 def _found_out(path: Path) -> str:
@@ -181,20 +218,15 @@ _JSON_ROW = msgspec.json.Decoder(dict[str, str | int | float | bool | None])
 
 
 def from_lines(wanted: Wanted, lines: Iterable[bytes]) -> Source:
-    """Read JSON objects, one a line, of which nothing is known beforehand."""
+    """Read JSON objects, one a line."""
     rows = (_JSON_ROW.decode(line) for line in lines if line.strip())
-    return Source("-", _by_field("-", {name: name for name in wanted.base.fields}, rows))
+    return _of_objects(wanted, "-", rows)
 
 
-def _jsonl_table(path: Path, _encoding: str, advance: Advance) -> Table:
-    """The columns are those of the first line; one that comes later is not looked at."""
-    with path.open("rb") as file:
-        first = file.readline()
-    try:
-        columns = tuple(_JSON_ROW.decode(first)) if first.strip() else ()
-    except msgspec.MsgspecError as error:
-        raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
-    return Table(columns, _json_rows(path, advance))
+def _of_objects(wanted: Wanted, name: str, rows: Iterable[Mapping[str, Any]]) -> Source:
+    """Rows that each have columns of their own, or leave them out."""
+    left_out: dict[str, None] = {}
+    return Source(name, _by_field(name, names_of(wanted.base), rows, left_out), left_out.keys())
 
 
 def _json_rows(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
@@ -236,8 +268,6 @@ def _query_table(url: sqlalchemy.URL, query: str) -> Table:
 _READERS: Mapping[str, Callable[[Path, str, Advance], Table]] = {
     ".csv": _csv_table,
     ".tsv": _csv_table,
-    ".jsonl": _jsonl_table,
-    ".ndjson": _jsonl_table,
     ".parquet": _parquet_table,
 }
 
@@ -256,11 +286,19 @@ def write(into: Path, names: Sequence[str], records: Iterable[Written]) -> int:
     if writer is None:
         raise RecordsRefused(f"{into.name}: must be one of {', '.join(sorted(_WRITERS))}")
     schema = pa.schema([(name, pa.string()) for name in names])
+    part = into.with_name(f".{into.name}.part")
     try:
-        with into.open("wb") as file, writer(file, schema) as sink:
-            return sum(_write_batch(sink, schema, batch) for batch in _batches(records))
+        with os.fdopen(os.open(part, _NEW_FILE, 0o600), "wb") as file:  # who may read a base is not everybody
+            with writer(file, schema) as sink:
+                written = sum(_write_batch(sink, schema, batch) for batch in _batches(records))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(into)
+        return written
     except OSError as error:
         raise DirectoryUnusable(f"{into}: cannot be written ({error.strerror or error})") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _batches(records: Iterable[Written]) -> Iterator[list[Written]]:

@@ -11,17 +11,18 @@ from pathlib import Path
 
 import lmdb
 import msgspec
+import structlog
 
 from broker.config import Config
 from broker.errors import BaseUnusable
 from broker.model.catalogue import BaseDeclaration
 from broker.records import generations, rows
-from broker.records.rows import Damaged, Row
+from broker.records.rows import Damaged, Record, Row
 
 FORMAT = 1
 ABOUT = b"\0about"  # no key of a record begins with NUL
 
-Record = dict[str, str | None]
+log = structlog.get_logger("records")
 
 
 class About(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,13 +36,15 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
 class Change:
     """Changes of a base that are made together."""
 
-    def __init__(self, transaction: lmdb.Transaction) -> None:
+    def __init__(self, transaction: lmdb.Transaction, names: Sequence[str]) -> None:
         self._transaction = transaction
+        self._names = names
 
     def put(self, row: Row) -> bool:
         """Write a record; tells whether its key is new."""
-        added = self._transaction.put(row.key, rows.pack(row.key, row.values), overwrite=False)
-        return bool(added) or not self._transaction.put(row.key, rows.pack(row.key, row.values))
+        packed = rows.pack(row, self._names)
+        added = self._transaction.put(row.key, packed, overwrite=False)
+        return bool(added) or not self._transaction.put(row.key, packed)
 
     def remove(self, key: bytes) -> bool:
         """Delete a record; tells whether there was one."""
@@ -63,10 +66,13 @@ class Store:
 
         Raises:
             BaseUnusable: what is stored is damaged.
+            MapResizedError: another process has made the base larger than this one expects; open it again.
         """
         try:
             with self._environment.begin(buffers=False) as transaction:
                 stored = transaction.get(key)
+        except lmdb.MapResizedError:
+            raise
         except lmdb.Error as error:
             raise BaseUnusable(self.base.id, "is damaged; load it again") from error
         return None if stored is None else self._unpacked(key, stored)
@@ -99,7 +105,11 @@ class Store:
     def changing(self) -> Iterator[Change]:
         """Change records within the context: all of it, durably, at its end, or with an exception nothing of it."""
         with self._environment.begin(write=True) as transaction:
-            yield Change(transaction)
+            yield Change(transaction, self._names)
+
+    def free_dead_readers(self) -> None:
+        """Let pages be used again that are kept for readers which were killed."""
+        self._environment.reader_check()
 
     def close(self) -> None:
         """Close it; nothing of it may be used any more."""
@@ -144,6 +154,8 @@ def drift(about: About, base: BaseDeclaration) -> str:
         held = about.base.fields.get(name)
         if held is None and field.required:
             return f"was loaded without the field `{name}`, which is required"
+        if held is not None and field.required and not held.required:
+            return f"was loaded when the field `{name}` was not required"
         if held is not None and held.type is not field.type:
             return f"was loaded when the field `{name}` was of type {held.type}"
     return ""
@@ -167,7 +179,12 @@ def open_store(config: Config, base: BaseDeclaration, *, readonly: bool) -> Stor
     """
     directory = directory_of(config, base.id)
     generation = generations.current(directory)
-    environment = generations.open_generation(directory / generation, map_bytes(config), readonly=readonly)
+    try:
+        environment = generations.open_generation(directory / generation, map_bytes(config), readonly=readonly)
+    except BaseUnusable:
+        if generations.current(directory) == generation:
+            raise
+        return open_store(config, base, readonly=readonly)  # it was loaded anew in between
     try:
         return Store(environment, base, generation)
     except BaseException:
@@ -189,7 +206,20 @@ class Bases:
             BaseUnusable: there is nothing to read.
         """
         key = rows.key_of([key_parts[name] for name in base.key])
-        return None if len(key) > rows.MAX_KEY_BYTES else self._store(base).find(key)
+        if len(key) > rows.MAX_KEY_BYTES:
+            return None
+        try:
+            return self._find(base, key)
+        except BaseUnusable as error:
+            log.warning("record base cannot be read", base=base.id, why=error.why)
+            raise
+
+    def _find(self, base: BaseDeclaration, key: bytes) -> Record | None:
+        try:
+            return self._store(base).find(key)
+        except lmdb.MapResizedError:
+            self._open.pop(base.id)[0].close()
+            return self._store(base).find(key)
 
     def readable(self, base: BaseDeclaration) -> bool:
         """Tell whether there is something to read."""
@@ -225,7 +255,6 @@ class Bases:
         return found.st_ino, found.st_mtime_ns
 
 
-def check_names(base: BaseDeclaration, columns: Sequence[str]) -> dict[str, str]:
-    """Map columns to fields, by their names or titles; what is not a field is left out."""
-    titles = {field.title: name for name, field in base.fields.items() if field.title}
-    return {column: titles.get(column, column) for column in columns if column in base.fields or column in titles}
+def names_of(base: BaseDeclaration) -> dict[str, str]:
+    """Return the names that columns may have: those of fields, and their titles."""
+    return {field.title: name for name, field in base.fields.items() if field.title} | {name: name for name in base.fields}

@@ -12,10 +12,9 @@ from typing import Any
 from broker.model.call import Answer, FieldVerdict, Matched, SubjectStatus, Verdict
 from broker.model.catalogue import Interface, MatchRule, SemanticType, Standing
 from broker.model.semantics import NotCanonical, canonical
-from broker.records.likeness import DIFFERENT, SAME, likeness
+from broker.records.likeness import DIFFERENT, SAME, is_readable, likeness
 
 MATCH, MISMATCH, NOT_HELD = FieldVerdict(Verdict.MATCH), FieldVerdict(Verdict.MISMATCH), FieldVerdict(Verdict.NOT_HELD)
-_MS_A_DAY = 86_400_000
 _STATES = {
     "valid": SubjectStatus.VALID,
     "cancelled": SubjectStatus.CANCELLED,
@@ -25,7 +24,7 @@ _STATES = {
 _WORST_FIRST = (Verdict.MISMATCH, Verdict.NOT_HELD, Verdict.CLOSE, Verdict.MATCH)
 
 
-def judge(answer: Answer, asserted: Mapping[str, str], held: Mapping[str, Any] | None, now_ms: int) -> Matched:
+def judge(answer: Answer, asserted: Mapping[str, str], held: Mapping[str, Any] | None, today: dt.date) -> Matched:
     """Compare asserted fields with a record, or with there being none."""
     if held is None:
         return Matched(answer=answer, verdicts={}, status=SubjectStatus.UNKNOWN, overall=None)
@@ -34,7 +33,7 @@ def judge(answer: Answer, asserted: Mapping[str, str], held: Mapping[str, Any] |
     return Matched(
         answer=answer,
         verdicts=verdicts,
-        status=status_of(interface.standing, held, now_ms),
+        status=status_of(interface.standing, held, today),
         overall=overall(interface.match, verdicts),
     )
 
@@ -48,18 +47,17 @@ def overall(rule: MatchRule, verdicts: Mapping[str, FieldVerdict]) -> Verdict:
     return next(verdict for verdict in _WORST_FIRST if verdict in accepted)
 
 
-def status_of(standing: Standing, held: Mapping[str, Any], now_ms: int) -> SubjectStatus:
+def status_of(standing: Standing, held: Mapping[str, Any], today: dt.date) -> SubjectStatus:
     """Return the state that a record says it is in; one that is in force and past its last day has expired."""
     said = str(held.get(standing.field) or "").strip() if standing.field else ""
     state = next((state for name, state in _STATES.items() if said and said in getattr(standing, name)), None)
     if state not in (None, SubjectStatus.VALID):
         return state
     until = _date(held.get(standing.until)) if standing.until else None
-    if until is None:
-        return state or SubjectStatus.UNKNOWN
-    if until < dt.date(1970, 1, 1) + dt.timedelta(days=now_ms // _MS_A_DAY):
+    if until is not None and until < today:
         return SubjectStatus.EXPIRED
-    return state or SubjectStatus.VALID
+    in_force = state is SubjectStatus.VALID or (until is not None and not said)  # a state that nobody has named says nothing
+    return SubjectStatus.VALID if in_force else SubjectStatus.UNKNOWN
 
 
 def _date(value: Any) -> dt.date | None:
@@ -72,7 +70,10 @@ def _date(value: Any) -> dt.date | None:
 def _compare(interface: Interface, name: str, asserted: str, held: Any) -> FieldVerdict:
     if held is None or held == "":
         return NOT_HELD
-    score = likeness(interface.answer[name].type, asserted, str(held))
+    kind = interface.answer[name].type
+    if not is_readable(kind, asserted):
+        return MISMATCH  # or a name could be found out, one character at a time
+    score = likeness(kind, asserted, str(held))
     if score == SAME:
         return MATCH
     return FieldVerdict(Verdict.CLOSE, score) if score > DIFFERENT else MISMATCH

@@ -12,7 +12,7 @@ from broker import exchange
 from broker.errors import BrokerError, InvalidRequest, Unauthenticated, Violation
 from broker.model.body import wire
 from broker.model.call import Answer, Encoding, Matched, Request, Source
-from broker.services import caller, match_messages
+from broker.services import caller, match_messages, registry
 from broker.telemetry import metrics
 from broker.v1 import exchange_pb2 as pb
 
@@ -72,10 +72,13 @@ class ExchangeService:
     async def StreamMatches(self, messages: AsyncIterator[pb.StreamMatchesRequest], context: caller.Context) -> None:
         """Compare subjects' fields as they come; who does not read what is answered is not read from."""
         limit, writing = asyncio.Semaphore(_AT_ONCE), asyncio.Lock()
-        async with asyncio.TaskGroup() as answering:
-            async for message in messages:
-                await limit.acquire()
-                answering.create_task(self._answer_one(message, context, limit, writing))
+        try:
+            async with asyncio.TaskGroup() as answering:
+                async for message in messages:
+                    await limit.acquire()
+                    answering.create_task(self._answer_one(message, context, limit, writing))
+        except ExceptionGroup as group:  # a message that cannot be decoded ends the stream
+            raise group.exceptions[0] from None
 
     async def _answer_one(
         self, message: pb.StreamMatchesRequest, context: caller.Context, limit: asyncio.Semaphore, writing: asyncio.Lock
@@ -92,8 +95,9 @@ class ExchangeService:
         async with limit:
             try:
                 return pb.MatchResult(response=match_messages.response(await self._matched(message, context)))
-            except BrokerError as error:
-                return pb.MatchResult(failure=match_messages.failure(error))
+            except Exception as error:  # one of many fails by itself
+                failure, _ = registry.told(error)
+                return pb.MatchResult(failure=match_messages.failure(failure))
 
     async def _matched(self, message: pb.MatchRequest, context: caller.Context) -> Matched:
         try:

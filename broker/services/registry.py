@@ -77,22 +77,27 @@ def _answered(behaviour: Any, decode: Callable[[Any], Any]) -> Any:
     """Turn what a method raises into a status; only what we did not foresee is logged with its traceback."""
 
     async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        failure: BrokerError
         try:
             return await behaviour(decode(request), context)
-        except StartupError as error:  # a secret file that has gone: its path is no business of the caller's
-            failure, request_id = InternalError(), secrets.token_hex(8)
-            log.error("internal error", request_id=request_id, error=str(error))
-        except BrokerError as error:
-            failure, request_id = error, secrets.token_hex(8)
-            write = log.debug if failure.origin == "CLIENT" else log.info
-            write("call failed", request_id=request_id, reason=failure.reason, **failure.metadata())
-        except Exception:
-            failure, request_id = InternalError(), secrets.token_hex(8)
-            log.exception("internal error", request_id=request_id)
+        except Exception as error:
+            failure, request_id = told(error)
         return await context.abort_with_status(to_status(failure, request_id, tuple(context.trailing_metadata())))
 
     return run
+
+
+def told(error: Exception) -> tuple[BrokerError, str]:
+    """Return what the caller is told of a failure, and the request id under which the log has it."""
+    request_id = secrets.token_hex(8)
+    if isinstance(error, StartupError):  # a secret file that has gone: its path is no business of the caller's
+        log.error("internal error", request_id=request_id, error=str(error))
+        return InternalError(), request_id
+    if isinstance(error, BrokerError):
+        write = log.debug if error.origin == "CLIENT" else log.info
+        write("call failed", request_id=request_id, reason=error.reason, **error.metadata())
+        return error, request_id
+    log.error("internal error", request_id=request_id, exc_info=error)
+    return InternalError(), request_id
 
 
 def _to_wire(message: Any) -> bytes:
