@@ -66,12 +66,25 @@ def said(context: Context, key: str) -> str:
     return str(found[0])
 
 
-def operator(written: str, context: Context) -> str:
-    """Return the person behind a call, who may stand in the message, in the metadata of a gateway, or in both alike.
+def circumstances(message: Any, context: Context) -> dict[str, Any]:
+    """Return what a question and its metadata say of who asks, on whose behalf, for what.
 
     Raises:
-        InvalidRequest: the two are not the same.
+        InvalidRequest: the two contradict one another, or metadata are said twice or are too long.
     """
+    return {
+        "purpose": message.purpose,
+        "matter": message.matter,
+        "operator": _operator(message.operator, context),
+        "unit": said(context, UNIT),
+        "device": said(context, DEVICE),
+        "case_id": message.case_id,
+        "previous_attempts": previous_attempts(context),
+    }
+
+
+def _operator(written: str, context: Context) -> str:
+    """The person behind a call, who may stand in the message, in the metadata of a gateway, or in both alike."""
     stated = said(context, OPERATOR)
     if stated and written and stated != written:
         raise InvalidRequest(Violation("operator", f"must be that of the metadata {OPERATOR}"))

@@ -139,16 +139,10 @@ def _request(message: pb.CallRequest, context: caller.Context) -> Request:
     return Request(
         interface=message.interface,
         arguments=message.arguments,
-        purpose=message.purpose,
         version=message.version,
-        matter=message.matter,
-        operator=caller.operator(message.operator, context),
-        unit=caller.said(context, caller.UNIT),
-        device=caller.said(context, caller.DEVICE),
-        case_id=message.case_id,
         max_age_ms=_max_age_ms(message),
         encoding=encoding,
-        previous_attempts=caller.previous_attempts(context),
+        **caller.circumstances(message, context),
     )
 
 

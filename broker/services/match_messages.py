@@ -29,13 +29,7 @@ def request(message: pb.MatchRequest, context: Context) -> Request:
         interface=target,
         arguments=message.key,
         asserted=message.asserted,
-        purpose=message.purpose,
-        matter=message.matter,
-        operator=caller.operator(message.operator, context),
-        unit=caller.said(context, caller.UNIT),
-        device=caller.said(context, caller.DEVICE),
-        case_id=message.case_id,
-        previous_attempts=caller.previous_attempts(context),
+        **caller.circumstances(message, context),
     )
 
 
