@@ -28,6 +28,7 @@ _encode = msgspec.msgpack.encode
 
 Record = dict[str, str | None]  # by field
 _LINE_BREAK = re.compile(r"[\n\r\t]")
+_FREE = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
 _OF_SEVERAL_LINES = frozenset({SemanticType.ADDRESS, SemanticType.TEXT})
 
 
@@ -102,11 +103,13 @@ def key_of(canonical_parts: Sequence[str]) -> bytes:
 
 def _unusual(base: BaseDeclaration, held: Mapping[str, str | None]) -> Iterator[str]:
     for name, value in held.items():
-        if value is not None and name not in base.key:
-            try:
-                canonical(base.fields[name].type, value)
-            except NotCanonical:
-                yield name
+        kind = base.fields[name].type
+        if value is None or name in base.key or (kind in _FREE and value.isprintable()):  # which always has a canonical form
+            continue
+        try:
+            canonical(kind, value)
+        except NotCanonical:
+            yield name
 
 
 def pack(row: Row, names: Sequence[str]) -> bytes:
