@@ -21,7 +21,7 @@ PROTO = ROOT / "proto"
 
 # `BROKER_SANITIZE=1` builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`).
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if os.environ.get("BROKER_SANITIZE") else []
-OPTIMISE = ["-O1"] if SANITIZE else ["-O3", "-fno-semantic-interposition"]
+OPTIMISE = ["-O1"] if SANITIZE else os.environ.get("BROKER_OPTIMISE", "-O3 -fno-semantic-interposition").split()
 EXACT = ["-ffp-contract=off"]  # a float is the same on every processor, whether it can fuse operations or not
 
 

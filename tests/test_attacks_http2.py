@@ -6,6 +6,9 @@ Each has its post-conditions from the scene, and beside it what is just let pass
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import struct
 from collections.abc import Iterator
 
@@ -50,6 +53,16 @@ DEPENDS_ON_ITSELF = struct.pack("!IB", 1, 16)
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with Scene(tmp_path_factory.mktemp("a")) as scene:
         yield scene
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process that does not run, and does so again afterwards whatever happens."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def serves(peer: Peer, stream: int) -> bool:
@@ -316,8 +329,9 @@ def test_padding_counts_for_the_window_and_is_given_back(scene: Scene) -> None:
 
 
 def test_more_than_the_window_is_a_flow_control_error(scene: Scene) -> None:
-    with scene.attack(), scene.peer() as peer:
-        peer.send(
-            headers(1, fields_of("/broker.v1.ExchangeService/Call")) + raw(DATA, PADDED, 1, bytes([255, 1]) + bytes(255)) * 1100
-        )
+    """All of it is there before the front reads: one that keeps up gives the window back, and nothing is exceeded."""
+    call = headers(1, fields_of("/broker.v1.ExchangeService/Call"))
+    with scene.attack(), scene.peer() as peer, stopped(scene.front):
+        peer.push(call + raw(DATA, PADDED, 1, bytes([255, 1]) + bytes(255)) * 1100)
+        os.kill(scene.front, signal.SIGCONT)
         assert peer.outcome(1) in {f"RST {FLOW_CONTROL_ERROR}", f"GOAWAY {FLOW_CONTROL_ERROR}"}

@@ -188,7 +188,8 @@ class RunningBroker:
         """Leave nothing behind, whatever state a test that failed has left it in."""
         if self.process is not None:
             for pid in self.workers():
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
+                    os.kill(pid, signal.SIGKILL)
             self.stop(signal.SIGKILL)
 
 
