@@ -2,8 +2,8 @@
 """One consumer's connection: frames in, requests collected and answered together, everything else passed on to the core.
 
 An asyncio protocol; a chunk is metered (frame_meter.pxd), read by nghttp2, whose callbacks fill calls, then what is whole is
-answered and all frames leave in one write. No callback lets an exception out; every return code of nghttp2 is looked at, for
-what fails there ends the connection. What must not go in here: what a request means, the core, limits (guarded.pyx).
+answered and all frames leave in one write. No callback lets an exception out; what fails in nghttp2 ends the connection. What
+must not go in here: what a request means, the core, limits (guarded.pyx).
 """
 
 import base64
@@ -22,7 +22,7 @@ from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session
 from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, note_first, now_ns, put, settle, take
 from fields cimport fields_to_pass, fill_nv, is_text, name_of, value_of
 from frame_meter cimport FINE, LARGE_HEADERS, NOT_HTTP2, PROTOCOL, Reason, feed
-from grpc_frame cimport FRAME_PREFIX, is_everyday, is_message
+from grpc_frame cimport FRAME_PREFIX, is_message
 from nghttp2 cimport *
 
 cdef enum:
@@ -344,9 +344,7 @@ cdef class Connection(Guarded):
 
     cdef void _end_unavailable(self, Call *call) noexcept:
         """End a response that has begun, behind what has come of it."""
-        call.trailers[0].name, call.trailers[0].namelen = <uint8_t *>UNAVAILABLE_NAME, 11
-        call.trailers[0].value, call.trailers[0].valuelen = <uint8_t *>UNAVAILABLE_VALUE, 2
-        call.trailers[0].flags = NGHTTP2_NV_FLAG_NONE
+        fill_nv(&call.trailers[0], UNAVAILABLE_NAME, 11, UNAVAILABLE_VALUE, 2)
         call.trailer_count = 1
         call.response_done = call.has_trailers = True
         self.more(call)

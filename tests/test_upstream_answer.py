@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import ProviderNonsense
-from broker.upstream.answer import MAX_TEXT_CHARS, check_answer
+from broker.model.semantics import MAX_TEXT_CHARS
+from broker.upstream.answer import check_answer
 from tests.upstream_kit import GOOD, OTHER_PERSON, PERSON, everything_said, interface, question
 
 EVERY_TYPE = {

@@ -21,6 +21,12 @@ from stdnum.iso7064 import mod_11_2
 
 from broker.model.catalogue import SemanticType
 
+# What others hold: its greatest length, types whose values stay as they were written, and what no honest text contains: line
+# breaks and tabs are part of an address or a remark, other control characters and lone surrogates are damage.
+MAX_TEXT_CHARS = 4096
+AS_WRITTEN = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
+DAMAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
 # Full-width ASCII (U+FF01–FF5E); not NFKC, which would also merge forms that differ in meaning.
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _SPACES = {ord(char): 0x20 for char in map(chr, range(0x10000)) if unicodedata.category(char) == "Zs"} | {0x09: 0x20}

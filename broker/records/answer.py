@@ -9,10 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from broker.model.catalogue import Interface, RecordsOperation, SemanticType
-from broker.model.semantics import NotCanonical, canonical
+from broker.model.semantics import AS_WRITTEN, NotCanonical, canonical
 from broker.records.rows import Record
-
-_AS_WRITTEN = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
 
 
 def answered(interface: Interface, operation: RecordsOperation, held: Record) -> dict[str, Any]:
@@ -21,7 +19,7 @@ def answered(interface: Interface, operation: RecordsOperation, held: Record) ->
 
 
 def _final(kind: SemanticType, value: str | None) -> str | int | float | None:
-    if value is None or kind in _AS_WRITTEN:
+    if value is None or kind in AS_WRITTEN:
         return value
     try:
         text = canonical(kind, value)

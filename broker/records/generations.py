@@ -111,7 +111,7 @@ def open_generation(generation: Path, map_bytes: int, *, readonly: bool, is_new:
             create=is_new,
             readonly=readonly,
             sync=not is_new,  # a new one is synced when it is whole
-            metasync=not is_new,  # a new one is synced when it is whole
+            metasync=not is_new,
             writemap=False,  # a stray write must not reach the data, and a full disk must be an error, not a signal
             readahead=False,
             lib_version=_LIB_VERSION,

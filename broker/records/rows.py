@@ -15,20 +15,16 @@ from typing import NamedTuple
 import msgspec
 
 from broker.model.catalogue import BaseDeclaration, RecordField, SemanticType
-from broker.model.semantics import NotCanonical, canonical
+from broker.model.semantics import AS_WRITTEN, DAMAGE, MAX_TEXT_CHARS, NotCanonical, canonical
 
-MAX_TEXT_CHARS = 4096
 MAX_KEY_BYTES = 511  # of LMDB
 SEPARATOR = "\0"  # canonical forms have no control characters
-# Line breaks and tabs are part of an address or a remark; other control characters and lone surrogates are damage.
-_DAMAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _CHECKSUM = struct.Struct("<I")
 _VALUES = msgspec.msgpack.Decoder(list[str | None])
 _encode = msgspec.msgpack.encode
 
 Record = dict[str, str | None]  # by field
 _LINE_BREAK = re.compile(r"[\n\r\t]")
-_FREE = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
 _OF_SEVERAL_LINES = frozenset({SemanticType.ADDRESS, SemanticType.TEXT})
 
 
@@ -78,7 +74,7 @@ def _broken_rule(field: RecordField, value: str | None) -> str:
         return "is required" if field.required else ""
     if len(value) > MAX_TEXT_CHARS:
         return f"must not be longer than {MAX_TEXT_CHARS} characters"
-    if _DAMAGE.search(value) or (field.type not in _OF_SEVERAL_LINES and _LINE_BREAK.search(value)):
+    if DAMAGE.search(value) or (field.type not in _OF_SEVERAL_LINES and _LINE_BREAK.search(value)):
         return "must not contain control characters"
     return ""
 
@@ -104,7 +100,7 @@ def key_of(canonical_parts: Sequence[str]) -> bytes:
 def _unusual(base: BaseDeclaration, held: Mapping[str, str | None]) -> Iterator[str]:
     for name, value in held.items():
         kind = base.fields[name].type
-        if value is None or name in base.key or (kind in _FREE and value.isprintable()):  # which always has a canonical form
+        if value is None or name in base.key or (kind in AS_WRITTEN and value.isprintable()):
             continue
         try:
             canonical(kind, value)

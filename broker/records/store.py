@@ -54,10 +54,9 @@ class Change:
 class Store:
     """One generation of a base, open for reading or for changes. Two of the same in one process corrupt it (LMDB)."""
 
-    def __init__(self, environment: lmdb.Environment, base: BaseDeclaration, generation: str) -> None:
+    def __init__(self, environment: lmdb.Environment, base: BaseDeclaration) -> None:
         self._environment = environment
         self.base = base
-        self.generation = generation
         self.about = self._read_about()
         self._names = tuple(self.about.base.fields)
 
@@ -186,7 +185,7 @@ def open_store(config: Config, base: BaseDeclaration, *, readonly: bool) -> Stor
             raise
         return open_store(config, base, readonly=readonly)  # it was loaded anew in between
     try:
-        return Store(environment, base, generation)
+        return Store(environment, base)
     except BaseException:
         environment.close()
         raise

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any
@@ -19,14 +18,10 @@ import msgspec
 from broker.errors import ProviderNonsense
 from broker.model.call import Question
 from broker.model.catalogue import AnswerField, SemanticType
-from broker.model.semantics import NotCanonical, canonical
-
-MAX_TEXT_CHARS = 4096
+from broker.model.semantics import AS_WRITTEN, DAMAGE, MAX_TEXT_CHARS, NotCanonical, canonical
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_TEXT_CHARS)]
 _Schema = tuple[tuple[str, AnswerField], ...]
-# Line breaks and tabs are part of an address or a remark; other control characters and lone surrogates are damage.
-_DAMAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what MessagePack can carry
 
 
@@ -60,7 +55,7 @@ def _member(name: str, field: AnswerField) -> tuple[str, Any] | tuple[str, Any, 
 
 def _read(name: str, field: AnswerField, value: Any, provider: str) -> Any:
     """Return one value in its final form. An optional identifier, date or number sent as "" was left out."""
-    if value is None or (value == "" and not field.required and field.type not in _RAW):
+    if value is None or (value == "" and not field.required and field.type not in AS_WRITTEN):
         return None
     try:
         return _READERS.get(field.type, canonical)(field.type, value)
@@ -69,7 +64,7 @@ def _read(name: str, field: AnswerField, value: Any, provider: str) -> Any:
 
 
 def _raw(_: SemanticType, text: str) -> str:
-    if _DAMAGE.search(text):
+    if DAMAGE.search(text):
         raise NotCanonical("must not contain control characters")
     return text
 
@@ -86,9 +81,8 @@ def _number(kind: SemanticType, value: float | str) -> int | float:
     return value
 
 
-_RAW = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
 _READERS: Mapping[SemanticType, Callable[[SemanticType, Any], Any]] = {
-    **dict.fromkeys(_RAW, _raw),
+    **dict.fromkeys(AS_WRITTEN, _raw),
     SemanticType.NUMBER: _number,
 }
 
