@@ -86,6 +86,7 @@ class MountProbes:
         plan = self._plan_now()
         if not plan.snapshot.version:
             return
+        await self._remember()
         due = self._due(plan)
         await self._try(plan.snapshot, due)
         sightings = self._exchange.providers.sightings
@@ -192,15 +193,24 @@ class MountProbes:
             for state in ("resources", "mounted", "reachable"):
                 metrics.mount_provider.labels(provider, state.upper()).set(getattr(counts, state))
 
-    async def _keep(self) -> None:
-        """Bring the control plane in step, and first remember what it knows. It may be away; probing goes on without it."""
+    async def _remember(self) -> None:
+        """Learn what the control plane keeps, before anything found is reported as new. It may be away, and is asked again."""
+        if self._saved is not None:
+            return
         try:
-            if self._saved is None:
-                self._saved = await asyncio.to_thread(self._kept.read)
-                self._mounts = recall(self._saved, self._mounts)
-                self._settled(self._plan_now())
-            if self._saved != self._mounts:
-                await self._save(self._saved, self._mounts)
+            self._saved = await asyncio.to_thread(self._kept.read)
+        except StartupError as error:
+            log.info("the states of mounts are not known", why=str(error))
+            return
+        self._mounts = recall(self._saved, self._mounts)
+        self._settled(self._plan_now())
+
+    async def _keep(self) -> None:
+        """Bring the control plane in step. It may be away; probing goes on without it."""
+        if self._saved is None or self._saved == self._mounts:
+            return
+        try:
+            await self._save(self._saved, self._mounts)
         except StartupError as error:
             log.info("the states of mounts are not kept", why=str(error))
 
