@@ -64,7 +64,7 @@ cdef class HotCall(Handler):
     cdef Tally tally
     cdef object environment    # of LMDB
     cdef object entries
-    cdef object transaction    # of one chunk
+    cdef object transaction    # of one chunk, from its first look at the cache
     cdef int64_t anchor_ms     # wall clock less time since boot, when the clock was anchored
     cdef uint64_t trust
     cdef uint64_t counters_made
@@ -111,11 +111,6 @@ cdef class HotCall(Handler):
             memset(self.remembered._sets, 0, (self.remembered._mask + 1) * sizeof(self.remembered._sets[0]))
         if not self._look_at_clock():
             return False
-        try:
-            self.transaction = self.environment.begin(buffers=True)
-        except Exception:
-            self.failed = True
-            return False
         return True
 
     cdef bint _look_at_clock(self) noexcept:
@@ -137,10 +132,12 @@ cdef class HotCall(Handler):
         return boot_ms - <int64_t>word_of(self.board.words, ALIVE) <= self.core_away_ms
 
     cdef void end(self, uint64_t answered) noexcept:
-        try:
-            self.transaction.abort()
-        except Exception:
-            self.failed = True
+        if self.transaction is not None:
+            try:
+                self.transaction.abort()
+            except Exception:
+                self.failed = True
+            self.transaction = None
         if answered:
             self.tally.add(answered, <uint64_t>(now_ns() - self.clock.mono_ns))
 
@@ -193,8 +190,11 @@ cdef class HotCall(Handler):
         if not is_last_shown(shown, &caller.token) and not digest_shown(shown, &caller.token):
             return NOBODY
         memcpy(call.shown, shown.digest, sizeof(call.shown))
-        call.has_shown = True
-        return recall(self.remembered._sets, self.remembered._mask, &self.image.policy, call.shown, &self.clock.moment)
+        cdef uint32_t consumer = recall(
+            self.remembered._sets, self.remembered._mask, &self.image.policy, call.shown, &self.clock.moment
+        )
+        call.wants_proof = consumer == NOBODY
+        return consumer
 
     cdef bint _key(self, unsigned char *key, const CallView *view, uint32_t interface, const Term *term) noexcept:
         """Derive the key of the answer, if the arguments are in canonical form and answers may be cached at all."""
@@ -223,6 +223,8 @@ cdef class HotCall(Handler):
         cdef EntryView entry
         cdef bint given = False
         try:
+            if self.transaction is None:
+                self.transaction = self.environment.begin(buffers=True)
             found = self.transaction.get(PyBytes_FromStringAndSize(<const char *>key, KEY_BYTES), None, self.entries)
             if found is None:
                 return False

@@ -112,7 +112,7 @@ cdef class Upstream(Session):
     # --- towards the core ------------------------------------------------------------------------------------------
 
     cdef bint open(self, Call *call) noexcept:
-        cdef nghttp2_nv fields[MOST_FIELDS + 1]
+        cdef nghttp2_nv fields[MOST_FIELDS + 2]
         cdef nghttp2_data_provider provider
         cdef size_t count = fields_to_pass(fields, call)
         cdef size_t i
@@ -121,6 +121,9 @@ cdef class Upstream(Session):
                 fields[i].flags = NGHTTP2_NV_FLAG_NO_INDEX
         if call.certificate != NULL:
             fill_nv(&fields[count], b"broker-relay-certificate-bin", 28, call.certificate, call.certificate_size)
+            count += 1
+        if call.wants_proof:
+            fill_nv(&fields[count], b"broker-relay-wants-proof", 24, b"1", 1)
             count += 1
         provider.source.ptr = NULL
         provider.read_callback = read_request
@@ -179,7 +182,7 @@ cdef class Upstream(Session):
         cdef Slice key
         key.data, key.size = named.base, <Py_ssize_t>named.len
         if is_ours(&key):
-            if call.has_shown:
+            if call.wants_proof:
                 self.front.handler.learn(call, noted.base, <Py_ssize_t>noted.len)
         elif not add_field(call, name, value, CORE_FIELDS, CORE_FIELD_BYTES):
             self.broken(call, NGHTTP2_CANCEL)

@@ -19,7 +19,8 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _BEARER = "bearer "
 OPERATOR, UNIT, DEVICE = "operator-id", "operator-unit", "device-id"  # metadata keys
 RELAYED_CERTIFICATE = "broker-relay-certificate-bin"  # DER of what a front has verified; see ext/relay.pyx
-PROOF = "broker-relay-proof-bin"  # what a front is to remember of who called; it does not pass it on
+WANTS_PROOF = "broker-relay-wants-proof"  # a front does not remember who called, and asks
+PROOF = "broker-relay-proof-bin"  # what it is to remember; it does not pass it on
 _MAX_BYTES = 128
 _MALFORMED = "?"  # what is no token must be refused as one: a certificate beside it does not make it good
 
@@ -36,6 +37,11 @@ def peer(context: Context) -> Peer:
 def is_relayed(context: Context) -> bool:
     """Whether a front has passed the call on: only fronts can open the socket that such calls come by."""
     return bool(context.peer().startswith("unix:"))
+
+
+def wants_proof(context: Context) -> bool:
+    """Whether a front asks to be told who has called."""
+    return is_relayed(context) and bool(_values(context, WANTS_PROOF))
 
 
 def _pem(certificate: str | bytes) -> bytes:

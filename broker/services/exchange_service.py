@@ -45,7 +45,7 @@ class ExchangeService:
                 context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
             raise
         _count(answer)
-        note = self._broker.identifier.note(peer) if caller.is_relayed(context) else None
+        note = self._broker.identifier.note(peer) if caller.wants_proof(context) else None
         context.set_trailing_metadata((*_trailing(answer), *(((caller.PROOF, note),) if note else ())))
         return wire(answer)
 

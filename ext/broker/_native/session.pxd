@@ -55,7 +55,7 @@ cdef struct Call:
     char notes[NOTES]
     const uint8_t *certificate    # of the consumer, base64 of DER, borrowed from its connection; NULL: none
     Py_ssize_t certificate_size
-    bint has_shown
+    bint wants_proof               # nobody remembers who this caller is: the core is to say
     uint8_t shown[DIGEST_BYTES]   # SHA-256 of what the caller showed, for what the core says of it
     uint8_t prefix[5]      # of the first message of the request
     uint32_t prefix_bytes  # that have come of it
