@@ -21,8 +21,12 @@ cdef enum SemanticKind:     # in the order of `SemanticType`
     KIND_LICENCE_NO
     KIND_TEXT
     KIND_NUMBER
+    KIND_PHONE
+    KIND_COMPANY_NAME
 
 cdef enum:
+    LEAST_PHONE_DIGITS = 3
+    MOST_PHONE_DIGITS = 17
     IDENTIFIER_CHARS = 18       # of a resident id, and of a unified social credit code
     FIRST_BIRTH_YEAR = 1860
     LAST_BIRTH_YEAR = 2199
@@ -214,6 +218,21 @@ cdef inline bint is_everyday(uint8_t kind, const Slice *text) noexcept nogil:
     return before != 0 and before != c' ' and not (kind == KIND_PERSON_NAME and wide and stops)
 
 
+cdef inline bint is_phone(const Slice *text) noexcept nogil:
+    """Whether a text is digits that Python leaves alone: it takes 00 86 away, and with 00 a number abroad may begin too."""
+    cdef Cursor cursor = cursor_over(text.data, text.size)
+    cdef Py_ssize_t at
+    cdef uint8_t char, before = 0
+    if not LEAST_PHONE_DIGITS <= text.size <= MOST_PHONE_DIGITS:
+        return False
+    for at in range(text.size):
+        char = take_u8(&cursor)
+        if not c'0' <= char <= c'9' or (at == 1 and before == c'0' and char == c'0'):
+            return False
+        before = char
+    return True
+
+
 cdef inline bint is_canonical(uint8_t kind, const Slice *text) noexcept nogil:
     """Whether the text, which is valid UTF-8, is certain to be its own canonical form."""
     if kind == KIND_RESIDENT_ID:
@@ -224,4 +243,6 @@ cdef inline bint is_canonical(uint8_t kind, const Slice *text) noexcept nogil:
         return is_iso_date(text)
     if kind == KIND_NUMBER:
         return is_number(text)
-    return kind <= KIND_NUMBER and is_everyday(kind, text)
+    if kind == KIND_PHONE:
+        return is_phone(text)
+    return kind <= KIND_COMPANY_NAME and is_everyday(kind, text)

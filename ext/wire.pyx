@@ -14,10 +14,12 @@ from libc.string cimport memcmp
 from broker._native.cachekey cimport Pair, Slice
 from canonical cimport (
     KIND_ADDRESS,
+    KIND_COMPANY_NAME,
     KIND_DATE,
     KIND_LICENCE_NO,
     KIND_NUMBER,
     KIND_PERSON_NAME,
+    KIND_PHONE,
     KIND_RESIDENT_ID,
     KIND_TEXT,
     KIND_USCC,
@@ -296,6 +298,8 @@ KINDS = {
     "licence_no": KIND_LICENCE_NO,
     "text": KIND_TEXT,
     "number": KIND_NUMBER,
+    "phone": KIND_PHONE,
+    "company_name": KIND_COMPANY_NAME,
 }
 
 

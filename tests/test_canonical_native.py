@@ -22,7 +22,13 @@ from broker.model.semantics import NotCanonical, canonical
 from tests.support.people import company_id, resident_id
 
 KINDS = list(SemanticType)
-TEXT_KINDS = [SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.LICENCE_NO, SemanticType.TEXT]
+TEXT_KINDS = [
+    SemanticType.PERSON_NAME,
+    SemanticType.ADDRESS,
+    SemanticType.LICENCE_NO,
+    SemanticType.TEXT,
+    SemanticType.COMPANY_NAME,
+]
 IDEOGRAPHS = "".join(map(chr, range(0x4E00, 0xA000)))
 EVERYDAY = [
     ("person_name", "张三"),
@@ -42,6 +48,10 @@ EVERYDAY = [
     ("number", "7.5"),
     ("number", "-0.05"),
     ("number", "120000"),
+    ("phone", "13900001234"),
+    ("phone", "04515550000"),
+    ("phone", "110"),
+    ("company_name", "云鹤(集团)有限公司"),
     ("date", "2019-01-31"),
     ("date", "2024-02-29"),
     ("resident_id", resident_id(7)),
@@ -70,6 +80,11 @@ NOT_TOLD = [
     ("text", "a\x7f"),
     ("text", "a\u00a0b"),
     ("number", "-0"),
+    ("phone", "008613900001234"),
+    ("phone", "139-0000-1234"),
+    ("phone", "1" * 18),
+    ("phone", "12"),
+    ("company_name", "云鹤 (集团)"),
     ("number", "-0.0"),
     ("number", "007"),
     ("number", "7.50"),
@@ -128,7 +143,7 @@ def test_kinds_are_numbered_as_the_catalogue_lists_them():
     assert {kind.value: number for number, kind in enumerate(SemanticType)} == wire.KINDS
 
 
-@pytest.mark.parametrize("kind", [8, 9, 100, 255])
+@pytest.mark.parametrize("kind", [10, 11, 100, 255])
 def test_of_a_kind_that_is_none_nothing_is_certain(kind):
     assert not any(wire.is_canonical_text(kind, text) for _, text in EVERYDAY)
 

@@ -17,6 +17,7 @@ from broker.records.verdicts import overall, status_of
 from tests.support.people import company_id, resident_id
 
 NAME, DATE, ADDRESS, TEXT = SemanticType.PERSON_NAME, SemanticType.DATE, SemanticType.ADDRESS, SemanticType.TEXT
+PHONE, COMPANY = SemanticType.PHONE, SemanticType.COMPANY_NAME
 
 THE_SAME = [
     pytest.param(NAME, "张伟明", "張偉明", id="traditional"),
@@ -28,6 +29,8 @@ THE_SAME = [
     pytest.param(SemanticType.RESIDENT_ID, resident_id(1), resident_id(1).lower(), id="an id in small letters"),
     pytest.param(SemanticType.NUMBER, "1.50", "1.5", id="a number"),
     pytest.param(TEXT, "正常", " 正常 ", id="a text"),
+    pytest.param(PHONE, "13900001234", "+86 139-0000-1234", id="a phone with its country"),
+    pytest.param(COMPANY, "云鹤(集团)有限公司", "云鹤（集团）有限责任公司", id="a company in other brackets"),
 ]
 NEAR = [
     pytest.param(NAME, "张伟明", "张玮明", id="a homophone"),
@@ -38,6 +41,8 @@ NEAR = [
     pytest.param(DATE, "1980-01-02", "1980-02-01", id="day and month"),
     pytest.param(DATE, "1980-01-02", "1981-01-02", id="a digit"),
     pytest.param(ADDRESS, "云鹤市松涛区建设路12号3栋2单元501室", "建设路12号3栋2单元501", id="without the district"),
+    pytest.param(COMPANY, "云鹤市松涛食品有限公司", "松涛食品有限公司", id="a company without its place"),
+    pytest.param(COMPANY, "松涛食品有限公司", "松涛食品", id="a company without its form"),
 ]
 UNLIKE = [
     pytest.param(NAME, "张伟", "张明", id="another given name, one of two characters"),
@@ -48,6 +53,11 @@ UNLIKE = [
     pytest.param(DATE, "1980-01-02", "1992-11-30", id="another day"),
     pytest.param(ADDRESS, "建设路12号3栋2单元501室", "建设路12号3栋2单元502室", id="the neighbour's"),
     pytest.param(ADDRESS, "建设路12号", "解放路12号", id="another road"),
+    pytest.param(PHONE, "13900001234", "13900001235", id="another phone"),
+    pytest.param(PHONE, "0451-5550000-12", "0451-5550000-13", id="another extension"),
+    pytest.param(COMPANY, "松涛食品有限公司", "松涛食品有限公司鹤城分公司", id="a branch is not its parent"),
+    pytest.param(COMPANY, "松涛食品有限公司", "松涛食品厂", id="another legal form"),
+    pytest.param(COMPANY, "松涛食品有限公司", "建设机械有限公司", id="another company's name"),
     pytest.param(SemanticType.RESIDENT_ID, resident_id(1), resident_id(2), id="another id"),
     pytest.param(SemanticType.USCC, company_id(1), company_id(2), id="another company"),
     pytest.param(SemanticType.LICENCE_NO, "A-1", "A-2", id="another licence"),

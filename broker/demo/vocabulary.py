@@ -28,7 +28,7 @@ WORDS: dict[str, Word] = {
     "ethnicity": Word(S.TEXT, "民族", "MZ"),
     "birth_date": Word(S.DATE, "出生日期", "CSRQ"),
     "address": Word(S.ADDRESS, "住址", "ZZ"),
-    "phone": Word(S.TEXT, "联系电话", "LXDH"),
+    "phone": Word(S.PHONE, "联系电话", "LXDH"),
     "status": Word(S.TEXT, "人员状态", "RYZT"),
     "death_date": Word(S.DATE, "死亡日期", "SWRQ"),
     "household_no": Word(S.TEXT, "户号", "HH"),
@@ -47,7 +47,7 @@ WORDS: dict[str, Word] = {
     "name_match": Word(S.TEXT, "姓名匹配代码", "XM_PPDDM"),  # 1 the same, 0 not
     # legal persons
     "uscc": Word(S.USCC, "统一社会信用代码", "TYSHXYDM"),
-    "company_name": Word(S.TEXT, "名称", "MC"),
+    "company_name": Word(S.COMPANY_NAME, "名称", "MC"),
     "company_kind": Word(S.TEXT, "主体类型", "ZTLX"),
     "legal_representative": Word(S.PERSON_NAME, "法定代表人", "FDDBR"),
     "representative_id": Word(S.RESIDENT_ID, "法定代表人身份号码", "FRSFHM"),

@@ -63,6 +63,8 @@ class SemanticType(enum.StrEnum):
     LICENCE_NO = "licence_no"
     TEXT = "text"
     NUMBER = "number"
+    PHONE = "phone"
+    COMPANY_NAME = "company_name"
 
 
 class ShareType(enum.StrEnum):

@@ -24,7 +24,7 @@ from broker.model.catalogue import SemanticType
 # What others hold: its greatest length, types whose values stay as they were written, and what no honest text contains: line
 # breaks and tabs are part of an address or a remark, other control characters and lone surrogates are damage.
 MAX_TEXT_CHARS = 4096
-AS_WRITTEN = frozenset({SemanticType.PERSON_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
+AS_WRITTEN = frozenset({SemanticType.PERSON_NAME, SemanticType.COMPANY_NAME, SemanticType.ADDRESS, SemanticType.TEXT})
 DAMAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 # Full-width ASCII (U+FF01–FF5E); not NFKC, which would also merge forms that differ in meaning.
@@ -150,6 +150,15 @@ def _number(text: str) -> str:
     return "0" if plain in ("-0", "") else plain
 
 
+def _phone(text: str) -> str:
+    """ITU-T E.164 in national digits: +86, 0086 and signs between the digits go; what is of another country keeps its +."""
+    digits = re.sub(r"[-() .]", "", text)
+    digits = re.sub(r"\A(\+|00)86(?=[1-9])", "", digits)
+    if not re.fullmatch(r"\+?[0-9]{3,17}", digits):
+        raise NotCanonical("must be the digits of one telephone number")
+    return digits
+
+
 _CANONICAL: dict[SemanticType, Callable[[str], str]] = {
     SemanticType.PERSON_NAME: _person_name,
     SemanticType.RESIDENT_ID: _resident_id,
@@ -159,4 +168,6 @@ _CANONICAL: dict[SemanticType, Callable[[str], str]] = {
     SemanticType.LICENCE_NO: _licence_no,
     SemanticType.TEXT: lambda text: text,
     SemanticType.NUMBER: _number,
+    SemanticType.PHONE: _phone,
+    SemanticType.COMPANY_NAME: _address,  # as written, but for spaces
 }

@@ -75,6 +75,8 @@ ITEM_TYPES: Mapping[str, SemanticType] = _names(
         SemanticType.DATE: "日期型 日期 日期时间型 d dt",
         SemanticType.LICENCE_NO: "证照编号",
         SemanticType.TEXT: "字符型 字符串型 字符串 文本 c",
+        SemanticType.PHONE: "电话号码 联系电话",
+        SemanticType.COMPANY_NAME: "企业名称 单位名称",
         SemanticType.NUMBER: "数值型 整数型 浮点型 货币型 n",
     }
 )

@@ -28,6 +28,7 @@ _LONGEST = {SemanticType.PERSON_NAME: 60}
 _LONGEST_BY_CHARACTER = 4  # longer names are transliterated: their characters are slips of the ear, several at once
 _JARO_WINKLER = METRICS["jaro_winkler"]
 _DATE_SLIP, _DATE_SWAP = 0.875, 0.9  # one of eight digits; day and month, or two neighbours
+_LEFT_OUT = 0.95  # of a company's name: place or legal form
 _MOST_PARTS = 24  # of an address are told; what comes behind them may differ
 _NUMBERS = {"number", "building", "unit", "floor", "room", "group", "lane"}  # parts of an address that are the same or not
 
@@ -130,6 +131,33 @@ def _parts(address: normalise.Address) -> Mapping[str, Counter[str]]:
     return found
 
 
+def _company(one: str, other: str) -> float:
+    """Compare what a company is called: its legal form and place may be left out, a branch is not its parent."""
+    a, b = normalise.company_name(one), normalise.company_name(other)
+    if _same(a.text, b.text, one, other) or (a.core and _every_part(a) == _every_part(b)):
+        return SAME
+    if not a.core or a.branch != b.branch or _differ(a.form, b.form) or _differ(a.place, b.place):
+        return DIFFERENT
+    return _LEFT_OUT if a.core == b.core else _at_least(_LEAST_TEXT, _LEFT_OUT * compare(a.core, b.core, _JARO_WINKLER))
+
+
+def _every_part(name: normalise.CompanyName) -> tuple[str | int, ...]:
+    return name.core, name.place, name.branch, name.form, name.flags
+
+
+def _differ(one: str | int, other: str | int) -> bool:
+    """Whether two parts are both there and not the same."""
+    return bool(one and other and one != other)
+
+
+def _phone(one: str, other: str) -> float:
+    """Compare digits, and extensions where both have one."""
+    a, b = normalise.phone(one), normalise.phone(other)
+    if _differ(a.extension, b.extension):
+        return DIFFERENT
+    return SAME if _same(a.digits, b.digits, one, other) else DIFFERENT
+
+
 def _text(one: str, other: str) -> float:
     a, b = normalise.free_text(one), normalise.free_text(other)
     if _same(a, b, one, other):
@@ -162,4 +190,6 @@ _LIKENESS: Mapping[SemanticType, Likeness] = {
     SemanticType.DATE: _date,
     SemanticType.NUMBER: _exact(lambda text: _canonical(SemanticType.NUMBER, text)),
     SemanticType.TEXT: _text,
+    SemanticType.PHONE: _phone,
+    SemanticType.COMPANY_NAME: _company,
 }
