@@ -17,6 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("telemetry",),
     ("policy", "cache", "upstream", "records"),
     ("exchange",),
+    ("search",),
     ("services",),
     ("serve", "client"),
     ("demo",),

@@ -8,12 +8,14 @@ with Client("127.0.0.1:50051", tokens) as client:
     print(answer.found, answer.fields, answer.provenance.source)
     verdict = client.match("population", {"resident_id": "…"}, {"name": "…"}, purpose="subsidy-check")
     print(verdict.overall, verdict.verdicts["name"].verdict, verdict.status)
+    found = client.search("population", {"name": "…", "birth_date": "…"}, purpose="subsidy-check")
+    print(found.decision, [(one.probability, one.fields) for one in found.candidates])
 
 With TLS: Client(target, credentials=tls("ca.pem", "tax-hall.pem", "tax-hall-tls.key")), with the certificate alone
 or together with TokenSource(…, certificate_file="tax-hall.pem").
 """
 
-from broker.client.answer import Answer, Compared, Matched, Provenance
+from broker.client.answer import Answer, Candidate, Compared, Matched, Provenance, Searched
 from broker.client.channel import aio_channel, channel, tls
 from broker.client.client import AsyncClient, Client
 from broker.client.credentials import TokenSource, generate_key, issue_token, load_key
@@ -31,6 +33,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "CallFailed",
+    "Candidate",
     "Client",
     "Compared",
     "InvalidArguments",
@@ -39,6 +42,7 @@ __all__ = [
     "OverRate",
     "Provenance",
     "ProviderFailed",
+    "Searched",
     "TokenRefused",
     "TokenSource",
     "aio_channel",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -49,6 +50,23 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
 
 
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject that a search found."""
+
+    probability: float  # that it is the one meant, in [0, 1]
+    decision: str  # LINK, REVIEW or NONE
+    verdicts: dict[str, Compared]
+    fields: dict[str, Any]  # what the grant shows; empty where that is verdicts alone
+    guards: tuple[str, ...]  # what lowered the decision, e.g. TWIN
+
+
+class Searched(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may be meant, the most probable first, and the advice over all."""
+
+    candidates: tuple[Candidate, ...]
+    decision: str  # as a candidate's
+
+
 def from_message(message: pb.CallResponse) -> Answer:
     """Decode a response whose payload is JSON."""
     return Answer(
@@ -62,11 +80,30 @@ def from_match(message: pb.MatchResponse) -> Matched:
     """Decode a comparison."""
     return Matched(
         found=message.outcome == pb.OUTCOME_FOUND,
-        verdicts={name: Compared(verdict=_verdict(v.verdict), score=v.score) for name, v in message.verdicts.items()},
+        verdicts=_verdicts(message.verdicts),
         status=_named(pb.SubjectStatus.Name(message.status), "SUBJECT_STATUS_"),
         overall=_verdict(message.overall),
         provenance=_provenance(message.provenance),
     )
+
+
+def from_search(message: pb.SearchResponse) -> Searched:
+    """Decode what a search found."""
+    found = tuple(
+        Candidate(
+            probability=one.probability,
+            decision=_named(pb.Decision.Name(one.decision), "DECISION_"),
+            verdicts=_verdicts(one.verdicts),
+            fields=msgspec.json.decode(one.payload) if one.payload else {},
+            guards=tuple(one.guards),
+        )
+        for one in message.candidates
+    )
+    return Searched(candidates=found, decision=_named(pb.Decision.Name(message.decision), "DECISION_"))
+
+
+def _verdicts(found: Mapping[str, pb.FieldVerdict]) -> dict[str, Compared]:
+    return {name: Compared(verdict=_verdict(one.verdict), score=one.score) for name, one in found.items()}
 
 
 def _verdict(value: pb.Verdict.ValueType) -> str:

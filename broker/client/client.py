@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 
-from broker.client.answer import Answer, Matched, from_match, from_message
+from broker.client.answer import Answer, Matched, Searched, from_match, from_message, from_search
 from broker.client.channel import Tokens, aio_channel, channel
 from broker.client.failures import decode
 from broker.v1 import exchange_pb2 as pb
@@ -34,6 +34,13 @@ def _match_request(
 ) -> pb.MatchRequest:
     fields = {name: text for name, text in context.items() if name not in _METADATA}
     return pb.MatchRequest(interface=target, key=key, asserted=asserted, purpose=purpose, **fields)
+
+
+def _search_request(
+    base: str, known: Mapping[str, str], purpose: str, most: int, context: Mapping[str, Any]
+) -> pb.SearchRequest:
+    fields = {name: text for name, text in context.items() if name not in _METADATA}
+    return pb.SearchRequest(base=base, known=known, purpose=purpose, max_candidates=most, **fields)
 
 
 def _metadata(context: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -92,6 +99,28 @@ class Client:
         except grpc.RpcError as error:
             raise decode(error) from None
         return from_match(message)
+
+    def search(
+        self,
+        base: str,
+        known: Mapping[str, str],
+        *,
+        purpose: str,
+        most: int = 0,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **context: str,
+    ) -> Searched:
+        """Look in a record base for a subject whose key is unknown or wrong; `most` candidates (0: 5).
+
+        Raises:
+            CallFailed: one of its kinds.
+        """
+        try:
+            request = _search_request(base, known, purpose, most, context)
+            message = self.exchange.Search(request, timeout=timeout_s, metadata=_metadata(context))
+        except grpc.RpcError as error:
+            raise decode(error) from None
+        return from_search(message)
 
     def close(self) -> None:
         """Close the channel."""
@@ -156,6 +185,28 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise decode(error) from None
         return from_match(message)
+
+    async def search(
+        self,
+        base: str,
+        known: Mapping[str, str],
+        *,
+        purpose: str,
+        most: int = 0,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        **context: str,
+    ) -> Searched:
+        """Look in a record base for a subject whose key is unknown or wrong; `most` candidates (0: 5).
+
+        Raises:
+            CallFailed: one of its kinds.
+        """
+        try:
+            request = _search_request(base, known, purpose, most, context)
+            message = await self.exchange.Search(request, timeout=timeout_s, metadata=_metadata(context))
+        except grpc.RpcError as error:
+            raise decode(error) from None
+        return from_search(message)
 
     async def close(self) -> None:
         """Close the channel."""

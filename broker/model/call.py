@@ -69,6 +69,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     previous_attempts: int = 0  # how often the consumer's gRPC library has sent this call before
     encoding: Encoding = Encoding.JSON
     asserted: Mapping[str, str] | None = None  # fields to compare with the record; None: the record itself is asked for
+    known: Mapping[str, str] | None = None  # fields by which a subject is looked for; None: its key is in the arguments
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,3 +168,32 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
     verdicts: Mapping[str, FieldVerdict]
     status: SubjectStatus
     overall: Verdict | None  # None: there is no record
+
+
+class Decision(enum.IntEnum):
+    """What a search advises; numbers as in the contract."""
+
+    LINK = 1
+    REVIEW = 2
+    NONE = 3
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One subject that a search found."""
+
+    probability: float  # that it is the one meant, in [0, 1]
+    decision: Decision
+    verdicts: Mapping[str, FieldVerdict]  # on what was known
+    payload: bytes  # granted fields as JSON; empty where the grant shows no data
+    guards: tuple[str, ...]  # what lowered the decision
+
+
+class Searched(msgspec.Struct, frozen=True, kw_only=True):
+    """Candidates, the most probable first, and the advice over all."""
+
+    candidates: tuple[Candidate, ...]
+    decision: Decision
+    interface: Interface
+    level: Level
+    snapshot_version: int
+    remaining: Remaining

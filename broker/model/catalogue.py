@@ -224,6 +224,7 @@ class RecordsOperation(Value, frozen=True, kw_only=True, tag_field="connector", 
 
     base: Identifier
     fields: dict[FieldName, FieldName] = {}  # our field -> field of the base
+    search: bool = False  # whether subjects may be looked for by what is known of them; every grant of it then allows that
 
 
 Operation = HttpOperation | GrpcOperation | SqlOperation | RecordsOperation

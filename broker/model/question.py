@@ -7,7 +7,7 @@ values; a name that is not in the schema is repeated only if it could be a field
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from broker._native.cachekey import cache_key
 from broker.config import Limits
@@ -43,7 +43,8 @@ def _context_violations(request: Request) -> Iterator[Violation]:
 
 
 def _weight_violations(request: Request, limits: Limits) -> Iterator[Violation]:
-    for part, given in (("arguments", request.arguments), ("asserted", request.asserted or {})):
+    given_parts = (("arguments", request.arguments), ("asserted", request.asserted or {}), ("known", request.known or {}))
+    for part, given in given_parts:
         if len(given) > limits.max_arguments:
             yield Violation(part, f"must not be more than {limits.max_arguments}")
             continue
@@ -91,6 +92,15 @@ def _question(interface: Interface, definition: bytes, arguments: tuple[tuple[st
     return Question(interface=interface, definition=definition, arguments=arguments, key=key)
 
 
+def subject_of(interface: Interface, key: Mapping[str, str | None]) -> str:
+    """Return the subject of a record, by the values of its key, as a question for it would name it."""
+    text = key.get(interface.subject.argument) or ""
+    try:
+        return canonical(interface.arguments[interface.subject.argument].type, text)
+    except NotCanonical:
+        return text
+
+
 def answer_key(question: Question, encoding: Encoding, mask: bytes) -> bytes:
     """Return the key of one answer to a question: what was granted and how it is encoded are part of it."""
     interface = question.interface
@@ -106,13 +116,29 @@ def check_asserted(request: Request, interface: Interface, granted: Collection[s
     """
     if interface.side_effect:
         raise InvalidRequest(Violation("target", "must not be an interface with side effects"))
-    asserted = request.asserted or {}
-    violations = [Violation("asserted", "is required")] if not asserted else []
-    for name in sorted(asserted):
+    _check_given("asserted", request.asserted or {}, granted)
+
+
+def check_known(request: Request, granted: Collection[str], searched: Collection[str]) -> None:
+    """Refuse to look for a subject by what the grant does not show, or the base is not searched by.
+
+    Raises:
+        InvalidRequest: nothing is known, or an empty field, or one that is not granted or not searched; every one is named.
+    """
+    known = request.known or {}
+    _check_given("known", known, granted)
+    unsearched = [name for name in sorted(known) if name not in searched]
+    if unsearched:
+        raise InvalidRequest(*(Violation(_path(name, "known"), "is not a field that is searched by") for name in unsearched))
+
+
+def _check_given(part: str, given: Mapping[str, str], granted: Collection[str]) -> None:
+    violations = [] if given else [Violation(part, "is required")]
+    for name in sorted(given):
         if name not in granted:
-            violations.append(Violation(_path(name, "asserted"), "is not a field that the grant gives"))
-        elif not asserted[name].strip():
-            violations.append(Violation(_path(name, "asserted"), "must not be empty"))
+            violations.append(Violation(_path(name, part), "is not a field that the grant gives"))
+        elif not given[name].strip():
+            violations.append(Violation(_path(name, part), "must not be empty"))
     if violations:
         raise InvalidRequest(*violations)
 

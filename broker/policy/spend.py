@@ -12,7 +12,7 @@ import enum
 import functools
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -74,8 +74,8 @@ class Limits:
         self._used_up: dict[tuple[str, str], _Block] = {}  # by grant and quota
         self._subjects: dict[str, _Subjects] = {}  # by grant
 
-    async def spend(self, snapshot: Snapshot, authority: Authority, subject: str, times: Times) -> Remaining:
-        """Take one call off every limit of a grant, or off none; return what is left.
+    async def spend(self, snapshot: Snapshot, authority: Authority, subjects: Iterable[str], times: Times) -> Remaining:
+        """Take one call, about some subjects, off every limit of a grant, or off none; return what is left.
 
         Raises:
             RateExceeded: the rate is used up; carries the time until one more call is allowed.
@@ -87,7 +87,8 @@ class Limits:
         await self._count(snapshot, authority, day, times)
         if authority.subjects_per_day:
             try:
-                await self._admit(snapshot, authority, subject, day, times)
+                for subject in subjects:
+                    await self._admit(snapshot, authority, subject, day, times)
             except BaseException:
                 self._file.counters.refund(image, ref, day)
                 raise

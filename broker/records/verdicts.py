@@ -29,7 +29,7 @@ def judge(answer: Answer, asserted: Mapping[str, str], held: Mapping[str, Any] |
     if held is None:
         return Matched(answer=answer, verdicts={}, status=SubjectStatus.UNKNOWN, overall=None)
     interface = answer.interface
-    verdicts = {name: _compare(interface, name, text, held.get(name)) for name, text in asserted.items()}
+    verdicts = {name: compare(interface, name, text, held.get(name)) for name, text in asserted.items()}
     return Matched(
         answer=answer,
         verdicts=verdicts,
@@ -67,7 +67,8 @@ def _date(value: Any) -> dt.date | None:
         return None
 
 
-def _compare(interface: Interface, name: str, asserted: str, held: Any) -> FieldVerdict:
+def compare(interface: Interface, name: str, asserted: str, held: Any) -> FieldVerdict:
+    """Return the verdict on one field of an interface's answer."""
     if held is None or held == "":
         return NOT_HELD
     kind = interface.answer[name].type

@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 
-from broker import exchange
+from broker import exchange, search
 from broker.errors import BrokerError, InvalidRequest, Unauthenticated, Violation
 from broker.model.body import wire
-from broker.model.call import Answer, Encoding, Matched, Request, Source
-from broker.services import caller, match_messages, registry
+from broker.model.call import Answer, Encoding, Matched, Request, Searched, Source
+from broker.services import caller, match_messages, registry, search_messages
 from broker.telemetry import metrics
 from broker.v1 import exchange_pb2 as pb
 
@@ -109,6 +109,21 @@ class ExchangeService:
         _count(matched.answer)
         return matched
 
+    async def Search(self, message: pb.SearchRequest, context: caller.Context) -> pb.SearchResponse:
+        """Look for a subject whose key is unknown or wrong; see `broker/search.py`."""
+        try:
+            request, bounds = search_messages.request(message, context)
+            searched = await search.search(self._broker, request, bounds, caller.peer(context))
+        except BrokerError as error:
+            self._count_failure(message.base, 0, error)
+            if not isinstance(error, Unauthenticated):
+                context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
+            raise
+        outcome = "FOUND" if searched.candidates else "NOT_FOUND"
+        metrics.calls.labels(searched.level, searched.interface.id, outcome, Source.RECORDS.name).inc()
+        context.set_trailing_metadata(_trailing(searched))
+        return search_messages.response(searched)
+
     def _count_failure(self, name: str, version: int, error: BrokerError) -> None:
         interface = self._broker.snapshot.interfaces.get((name, version))
         if interface is None:
@@ -124,7 +139,7 @@ def _count(answer: Answer) -> None:
     metrics.calls.labels(answer.level, answer.interface.id, outcome, source).inc()
 
 
-def _trailing(answer: Answer) -> tuple[tuple[str, str], ...]:
+def _trailing(answer: Answer | Searched) -> tuple[tuple[str, str], ...]:
     """Tell by which snapshot the call was decided, and what is left of the grant's limits."""
     left = answer.remaining
     counts = {"burst": left.burst, "quota-day": left.today, "quota-total": left.total} if left else {}

@@ -5,12 +5,14 @@ What must not go in here: RPCs (exchange_service.py), and what a verdict is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from broker.errors import BrokerError, InvalidRequest, Violation
 from broker.model.body import wire
-from broker.model.call import Matched, Request
+from broker.model.call import FieldVerdict, Matched, Request
 from broker.services import caller
 from broker.services.caller import Context
 from broker.v1 import exchange_pb2 as pb
@@ -39,14 +41,16 @@ def response(matched: Matched) -> pb.MatchResponse:
     whole.provenance.ClearField("digest")  # of the record, which could be guessed at
     return pb.MatchResponse(
         outcome=whole.outcome,
-        verdicts={
-            name: pb.FieldVerdict(verdict=pb.Verdict.ValueType(found.verdict), score=found.score)
-            for name, found in matched.verdicts.items()
-        },
+        verdicts=verdicts(matched.verdicts),
         status=pb.SubjectStatus.ValueType(matched.status),
         overall=pb.Verdict.ValueType(matched.overall or 0),
         provenance=whole.provenance,
     )
+
+
+def verdicts(found: Mapping[str, FieldVerdict]) -> dict[str, pb.FieldVerdict]:
+    """Return verdicts by field."""
+    return {name: pb.FieldVerdict(verdict=pb.Verdict.ValueType(one.verdict), score=one.score) for name, one in found.items()}
 
 
 def failure(error: BrokerError) -> pb.Failure:

@@ -1,0 +1,134 @@
+"""The path of a search, read top to bottom: who asks, what it may see, who is meant, what it costs, what is shown.
+
+It is the path of a call (exchange.py) for a subject whose key is unknown or wrong: the same identity, grants and limits, in the
+same order but for one thing: subjects are found before they are counted, since each candidate that is shown is one. What must
+not go in here: how candidates are found and weighed (records/), protobuf messages (services/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from broker.errors import InvalidRequest, VerdictOnly, Violation
+from broker.exchange import Exchange
+from broker.model.call import Authority, Candidate, Peer, Remaining, Request, Searched, Times
+from broker.model.catalogue import BaseDeclaration, Interface, RecordsOperation
+from broker.model.question import check_known, subject_of, weigh
+from broker.model.snapshot import Snapshot
+from broker.policy.authorise import authorise, resolve
+from broker.records.answer import answered
+from broker.records.search import Found, advice, searched_fields
+from broker.records.verdicts import compare
+
+_MOST_CANDIDATES = 20
+_EVERYDAY_CANDIDATES = 5
+
+
+@dataclass(frozen=True)
+class Sought:
+    """One search, decided: what of whom to look for in which base, and what of it may be shown."""
+
+    snapshot: Snapshot
+    times: Times
+    interface: Interface
+    base: BaseDeclaration
+    operation: RecordsOperation
+    authority: Authority
+    shows_data: bool  # else only verdicts
+    request: Request
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How many candidates a consumer wants, and how probable they are to be; 0: what is usual."""
+
+    most: int
+    least_probability: float
+
+
+async def search(exchange: Exchange, request: Request, bounds: Bounds, peer: Peer) -> Searched:
+    """Return who may be meant, the most probable first.
+
+    Raises:
+        BrokerError: any of its kinds; each says whose fault it is and how it is answered.
+    """
+    weigh(request, exchange.config.limits)
+    _check_bounds(bounds)
+    paid: tuple[int, int] | None = None
+    while True:
+        sought = _decide(exchange, request, peer)
+        found = _find(exchange, sought, bounds)
+        if paid != sought.authority.limits:
+            remaining = await _spend(exchange, sought, found)
+            paid = sought.authority.limits
+        if sought.snapshot is exchange.snapshot:  # else another one came into force while the call waited
+            return _searched(sought, tuple(_shown(sought, one) for one in found), remaining)
+
+
+def _check_bounds(bounds: Bounds) -> None:
+    violations = []
+    if not 0 <= bounds.most <= _MOST_CANDIDATES:
+        violations.append(Violation("max_candidates", f"must be from 1 to {_MOST_CANDIDATES}, or 0"))
+    if not 0 <= bounds.least_probability <= 1:
+        violations.append(Violation("min_probability", "must be from 0 to 1"))
+    if violations:
+        raise InvalidRequest(*violations)
+
+
+def _decide(exchange: Exchange, request: Request, peer: Peer) -> Sought:
+    """Who asks, by which grant, for what; by the snapshot in force."""
+    snapshot, times = exchange.snapshot, exchange.clock()
+    consumer = exchange.identifier.identify(peer, snapshot, times)
+    interface = resolve(snapshot, request)
+    try:
+        authority, shows_data = authorise(snapshot, consumer, request, times), True
+    except VerdictOnly:
+        verdicts = msgspec.structs.replace(request, asserted=request.known)
+        authority, shows_data = authorise(snapshot, consumer, verdicts, times), False
+    operation = interface.operation
+    if not isinstance(operation, RecordsOperation) or not operation.search:
+        raise InvalidRequest(Violation("base", "must be a record base that may be searched"))
+    base = snapshot.bases[operation.base]
+    check_known(request, authority.fields, searched_fields(base, operation))
+    return Sought(snapshot, times, interface, base, operation, authority, shows_data, request)
+
+
+def _find(exchange: Exchange, sought: Sought, bounds: Bounds) -> Sequence[Found]:
+    known = {sought.operation.fields.get(name, name): text for name, text in (sought.request.known or {}).items()}
+    return exchange.bases.search(sought.base, known, bounds.most or _EVERYDAY_CANDIDATES, bounds.least_probability)
+
+
+async def _spend(exchange: Exchange, sought: Sought, found: Sequence[Found]) -> Remaining:
+    subjects = [subject_of(sought.interface, one.record) for one in found]
+    return await exchange.limits.spend(sought.snapshot, sought.authority, subjects, sought.times)
+
+
+def _answer(sought: Sought, found: Found) -> Mapping[str, object]:
+    return answered(sought.interface, sought.operation, found.record)
+
+
+def _shown(sought: Sought, found: Found) -> Candidate:
+    """Show a candidate: verdicts on what was known, and where the grant gives data what it gives."""
+    held, known = _answer(sought, found), sought.request.known or {}
+    fields = {name: held.get(name) for name in sought.authority.fields} if sought.shows_data else None
+    return Candidate(
+        probability=found.probability,
+        decision=found.decision,
+        verdicts={name: compare(sought.interface, name, text, held.get(name)) for name, text in known.items()},
+        payload=msgspec.json.encode(fields) if fields is not None else b"",
+        guards=found.guards,
+    )
+
+
+def _searched(sought: Sought, candidates: tuple[Candidate, ...], remaining: Remaining) -> Searched:
+    return Searched(
+        candidates=candidates,
+        decision=advice(candidates),
+        interface=sought.interface,
+        level=sought.snapshot.providers[sought.interface.provider].level,
+        snapshot_version=sought.snapshot.version,
+        remaining=remaining,
+    )
