@@ -21,7 +21,7 @@
 #define INDEX_CHUNK 0x100000u   /* bytes that share a checksum */
 #define INDEX_LAYOUT_BYTES 32u  /* a digest of how records and keys are made */
 #define INDEX_MOST_STRIDE 4096u
-#define INDEX_MOST_KEYS 64u     /* of a record */
+#define INDEX_MOST_KEYS 128u    /* of a record, with places that have none */
 
 typedef struct {
     char magic[8];
