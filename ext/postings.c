@@ -71,6 +71,14 @@ PostingsStatus postings_begin(PostingsBuild *build, void *scratch, size_t scratc
 
 /* --- adding -------------------------------------------------------------------------------------------------------------- */
 
+size_t postings_scratch_used(const PostingsBuild *build, uint64_t more_pairs)
+{
+    uint64_t chunks = build->taken + more_pairs / CHUNK_PAIRS + ((uint64_t)1 << build->partition_bits);
+
+    chunks = chunks < build->chunks ? chunks : build->chunks;
+    return (size_t)((unsigned char *)(build->pairs + chunks * CHUNK_PAIRS) - (unsigned char *)build->partitions);
+}
+
 static int begin_chunk(PostingsBuild *build, PostingsPartition *partition)
 {
     if (build->taken == build->chunks)

@@ -88,6 +88,10 @@ PostingsStatus postings_begin(PostingsBuild *build, void *scratch, size_t scratc
  * TOO_MANY: more than an index takes. After either, what was built is of no use. */
 PostingsStatus postings_add(PostingsBuild *build, const uint64_t *keys, size_t rows, size_t keys_per_row, uint32_t first_slot);
 
+/* How much of the scratch is in use, from its beginning, once as many more pairs have been added: who maps a sparse file sees to
+ * it in time that there is room on the disk. */
+size_t postings_scratch_used(const PostingsBuild *build, uint64_t more_pairs);
+
 /* How many bits suit as many pairs: one or two slots a bucket. */
 uint32_t postings_bits(uint64_t pairs);
 
