@@ -106,10 +106,16 @@ MODULES: dict[str, tuple[str, ...]] = {
     "normal_columns": (),
     "matching": (),
     "linkage": (),
+    "query_index": (),
+    "query_build": (),
+    "search": (),
+    "search": (),
 }
 
 # Module by module, what is written in C.
 C_SOURCES: dict[str, tuple[str, ...]] = {
+    "query_index": ("query_index", "query_delta", "query_probe", "record_keys"),
+    "query_build": ("postings", "query_index", "query_delta", "record_keys"),
     "matching": (
         "matching_alphabet",
         "matching_corpus",
@@ -126,6 +132,17 @@ C_SOURCES: dict[str, tuple[str, ...]] = {
         "linkage_pairs",
         "postings",
         "matching_scalar",
+    ),
+    "search": (
+        "linkage_cells",
+        "linkage_keys",
+        "linkage_compare",
+        "linkage_posterior",
+        "matching_scalar",
+        "query_index",
+        "query_delta",
+        "query_probe",
+        "record_keys",
     ),
 }
 

@@ -14,6 +14,20 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from arrow_array cimport ArrowArray, ArrowSchema, is_null, offset_at
+from broker._native.linkage cimport (
+    ATOM_COUNT,
+    MOST_ATOMS,
+    MOST_FIELDS,
+    MOST_RULES,
+    MOST_STRIDE,
+    NO_ATOM,
+    NO_FIELD,
+    WEIGHT_LEVELS,
+    CLayout,
+    CPlan,
+    plan_places,
+    record_keys,
+)
 from broker._native.normalise cimport loaded_tables, view_text
 from linkage_pack cimport (
     KIND_ADDRESS,
@@ -35,38 +49,6 @@ from normal_tables cimport READING, Tables, reading_value, shape_class
 from normal_text cimport UTF8, Text
 
 from broker._native.normalise import SYLLABLES
-
-cdef extern from "linkage_cells.h" nogil:
-    enum:
-        MOST_FIELDS, MOST_STRIDE, NO_FIELD
-    ctypedef struct FieldCell:
-        uint8_t kind
-        uint8_t partner
-        uint16_t at
-    ctypedef struct CLayout "Layout":
-        FieldCell fields[16]
-        uint32_t count
-        uint32_t stride
-
-cdef extern from "linkage_keys.h" nogil:
-    enum:
-        ATOM_COUNT, MOST_ATOMS, MOST_RULES, NO_ATOM
-    ctypedef struct CAtom "Atom":
-        uint8_t field
-        uint8_t kind
-    ctypedef struct CRule "Rule":
-        uint8_t first
-        uint8_t second
-    ctypedef struct CPlan "Plan":
-        CAtom atoms[32]
-        CRule rules[64]
-        uint16_t places[65]
-        uint32_t atom_count
-        uint32_t rule_count
-        uint32_t keys
-    int plan_places(CPlan *plan, const CLayout *layout)
-    void record_keys(const CPlan *plan, const CLayout *layout, const Characters *characters, const uint8_t *record,
-                     uint64_t *keys)
 
 cdef extern from "linkage_rarity.h" nogil:
     enum:
@@ -99,8 +81,6 @@ cdef extern from "postings.h" nogil:
                                    uint64_t room, PostingsBuilt *built)
 
 cdef extern from "linkage_pairs.h" nogil:
-    enum:
-        WEIGHT_LEVELS
     ctypedef struct Records:
         const uint8_t *rows
         uint32_t count
@@ -154,6 +134,10 @@ cdef int load_characters() except -1:
 load_characters()
 
 
+cdef const Characters *loaded_characters() noexcept nogil:
+    return &CHARACTERS
+
+
 # --- layouts and packing -----------------------------------------------------------------------------------------
 
 cdef inline int rank_of(int kind) noexcept:
@@ -172,9 +156,6 @@ cdef int partner_of(tuple kinds, int i) except -1:
 @cython.final
 cdef class Layout:
     """See `linkage.pyi`."""
-
-    cdef CLayout c
-    cdef readonly tuple kinds
 
     def __cinit__(self, kinds):
         cdef uint32_t at = 0
@@ -216,17 +197,20 @@ cdef class Layout:
     def pack_one(self, tuple values not None):
         """See `linkage.pyi`."""
         cdef bytes row = PyBytes_FromStringAndSize(NULL, self.c.stride)
-        cdef uint8_t *at = <uint8_t *>PyBytes_AS_STRING(row)
+        self.fill_row(<uint8_t *>PyBytes_AS_STRING(row), values)
+        return row
+
+    cdef int fill_row(self, uint8_t *row, tuple values) except -1:
         cdef Text text
         cdef uint32_t i
         if len(values) != <Py_ssize_t>self.c.count:
             raise ValueError("values: must be as many as fields")
-        memset(at, 0, self.c.stride)
+        memset(row, 0, self.c.stride)
         for i in range(self.c.count):
             if values[i] is not None:
                 view_text(&text, values[i])
-                pack_value(loaded_tables(), &LETTERS, self.c.fields[i].kind, at + self.c.fields[i].at, &text)
-        return row
+                pack_value(loaded_tables(), &LETTERS, self.c.fields[i].kind, row + self.c.fields[i].at, &text)
+        return 0
 
 
 cdef int open_rows(Py_buffer *view, object rows, uint32_t stride, bint writable) except -1:
@@ -315,9 +299,6 @@ def count_rarity(Layout layout not None, field, tables):
 @cython.final
 cdef class KeyPlan:
     """See `linkage.pyi`."""
-
-    cdef CPlan c
-    cdef readonly Layout layout
 
     def __cinit__(self, Layout layout not None, atoms, rules):
         cdef int i

@@ -143,11 +143,10 @@ void record_keys(const Plan *plan, const Layout *layout, const Characters *chara
         const Values *second = plan->rules[r].second == NO_ATOM ? NULL : &values[plan->rules[r].second];
         uint64_t *at = keys + plan->places[r];
         for (uint32_t i = 0; i < first->count; i++) {
-            uint64_t key = joined(first->at[i], r + 1);
             if (second == NULL)
-                *at++ = key | 1;
+                *at++ = key_alone(first->at[i], r);
             for (uint32_t k = 0; second != NULL && k < second->count; k++)
-                *at++ = joined(key, second->at[k]) | 1;
+                *at++ = joined(key_alone(first->at[i], r), second->at[k]) | 1;
         }
     }
 }

@@ -51,6 +51,9 @@ typedef struct {
 /* Fill `places` and `keys`. 0, or -1 where a rule or an atom names what there is not, or a row has more than MOST_KEYS. */
 int plan_places(Plan *plan, const Layout *layout);
 
+/* The key of a value by a rule of one atom. */
+static inline uint64_t key_alone(uint64_t value, uint32_t rule) { return joined(value, rule + 1) | 1; }
+
 /* Write `plan->keys` keys. */
 void record_keys(const Plan *plan, const Layout *layout, const Characters *characters, const uint8_t *record, uint64_t *keys);
 

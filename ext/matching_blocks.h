@@ -35,11 +35,11 @@ TARGET static inline void look_up_scores_32(float *scores, const float *table, c
  * of those of 16 bits. */
 typedef union {
     struct {
-        uint16_t of_16[WORD * LANES];
-        uint8_t of_8[WORD * LANES];
+        uint16_t of_16[WORD_UNITS * LANES];
+        uint8_t of_8[WORD_UNITS * LANES];
     };
-    uint32_t of_32[WORD * LANES];
-    uint64_t of_64[WORD * LANES];
+    uint32_t of_32[WORD_UNITS * LANES];
+    uint64_t of_64[WORD_UNITS * LANES];
 } Rows;
 
 /* Each symbol is compared with every position of the query, which is quicker than looking it up while a query is short. */

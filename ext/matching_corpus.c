@@ -20,7 +20,7 @@ typedef struct {
 
 static int fits_a_block(const Alphabet *alphabet, const Text *text)
 {
-    if (text->length > WORD)
+    if (text->length > WORD_UNITS)
         return 0;
     if (alphabet->size <= UINT16_MAX)
         return 1;
@@ -46,11 +46,11 @@ static size_t positions(const Text *choices, const uint16_t *lane, size_t count,
 /* Counting sort by length, stable; who is NOWHERE stays so. */
 static void lanes_by_length(uint16_t *sorted, const Text *choices, const uint16_t *lane, size_t count)
 {
-    size_t next[WORD + 2] = {0};
+    size_t next[WORD_UNITS + 2] = {0};
     for (size_t i = 0; i < count; i++)
         if (lane[i] != NOWHERE)
             next[choices[i].length + 1]++;
-    for (size_t length = 1; length <= WORD; length++)
+    for (size_t length = 1; length <= WORD_UNITS; length++)
         next[length] += next[length - 1];
     for (size_t i = 0; i < count; i++)
         sorted[i] = lane[i] == NOWHERE ? NOWHERE : (uint16_t)next[choices[i].length]++;
@@ -83,7 +83,7 @@ static void measure_blocks(Block *blocks, size_t count, const Slice *slice)
             block->longest = length > block->longest ? length : block->longest;
         }
     for (size_t b = 0; b < count; b++) {
-        blocks[b].shortest = WORD;
+        blocks[b].shortest = WORD_UNITS;
         for (size_t i = 0; i < LANES; i++)
             if (blocks[b].lengths[i] < blocks[b].shortest)
                 blocks[b].shortest = blocks[b].lengths[i];

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #define LANES 64u
-#define WORD 64u /* the longest text of a block, and the longest query that a lane holds */
+#define WORD_UNITS 64u /* the longest text of a block, and the longest query that a lane holds */
 #define CHUNK 4096u
 #define PAD 63u /* the symbol behind the end of a text; no code point has it */
 #define NEAR 64u /* symbols below it are looked up in registers */

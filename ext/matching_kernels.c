@@ -49,8 +49,8 @@ void matching_prepare(void)
 
 /* The tables of scores by length of query, made as lengths come up. */
 typedef struct {
-    float *of[WORD + 1];
-    uint64_t filled[WORD + 1]; /* bit n - 1: the plane of choices of n code points */
+    float *of[WORD_UNITS + 1];
+    uint64_t filled[WORD_UNITS + 1]; /* bit n - 1: the plane of choices of n code points */
 } Scores;
 
 typedef struct {
@@ -137,7 +137,7 @@ static void place_distances(const Work *work, size_t at, const uint8_t *from, co
 static int prepare_scores(Scores *scores, uint32_t p, uint64_t lengths, int winkler)
 {
     if (scores->of[p] == NULL) {
-        scores->of[p] = malloc((size_t)score_plane(p) * (WORD + 1) * sizeof(float));
+        scores->of[p] = malloc((size_t)score_plane(p) * (WORD_UNITS + 1) * sizeof(float));
         if (scores->of[p] == NULL)
             return -1;
         memset(scores->of[p], 0, score_plane(p) * sizeof(float)); /* an empty choice is like no text */
@@ -201,7 +201,7 @@ static int compare_blocks(Work *work, const Query *query, const Span *span, size
 /* A query that no lane holds, against the choices of blocks. */
 static void compare_lanes_one_by_one(Work *work, const Query *query, const Span *span, size_t at)
 {
-    uint32_t choice[WORD];
+    uint32_t choice[WORD_UNITS];
     for (size_t i = 0; i < span->count; i++)
         if (span->slots[i] != NOWHERE) {
             const Block *block = &span->blocks[span->slots[i] / LANES];
@@ -233,7 +233,7 @@ static int compare_chunk(Work *work, size_t c, const Query *query, size_t row)
     if (chunk->block_count != 0) {
         if (query->length == 0)
             compare_with_nothing(work, &span, at);
-        else if (query->length > WORD)
+        else if (query->length > WORD_UNITS)
             compare_lanes_one_by_one(work, query, &span, at);
         else
             failed = compare_blocks(work, query, &span, at);
@@ -280,7 +280,7 @@ static int translate_queries(Work *work, const Text *queries, size_t count, size
 static void work_close(Work *work)
 {
     tables_close(&work->tables);
-    for (size_t p = 0; p <= WORD; p++)
+    for (size_t p = 0; p <= WORD_UNITS; p++)
         free(work->scores.of[p]);
     free(work->queries);
     free(work->symbols);
@@ -292,7 +292,7 @@ int matching_cdist(const Corpus *corpus, Path path, const Text *queries, size_t 
     work.is_large = count * corpus->count > LARGE;
     size_t sum;
     uint32_t longest = longest_of(queries, count, &sum);
-    uint32_t longest_choice = corpus->longest > WORD ? corpus->longest : WORD;
+    uint32_t longest_choice = corpus->longest > WORD_UNITS ? corpus->longest : WORD_UNITS;
     if (tables_open(&work.tables, &corpus->alphabet, longest, longest_choice) != 0)
         return -1;
     int failed = translate_queries(&work, queries, count, sum);

@@ -58,7 +58,7 @@ static void unload_masks(Tables *tables, const uint32_t *symbols, uint32_t lengt
 /* Masks are for queries of a word; a longer one has its words loaded one by one by `blocked_levenshtein`. */
 void query_load(Tables *tables, const Query *query)
 {
-    if (query->length <= WORD)
+    if (query->length <= WORD_UNITS)
         load_masks(tables, query->symbols, query->length);
     for (uint32_t i = query->length; i-- > 0;)
         if (query->symbols[i] != ABSENT) {
@@ -69,7 +69,7 @@ void query_load(Tables *tables, const Query *query)
 
 void query_unload(Tables *tables, const Query *query)
 {
-    if (query->length <= WORD)
+    if (query->length <= WORD_UNITS)
         unload_masks(tables, query->symbols, query->length);
     for (uint32_t i = 0; i < query->length; i++)
         if (query->symbols[i] != ABSENT)
@@ -104,7 +104,7 @@ static Matches match_word(const uint64_t *rows, uint32_t bound, uint32_t length)
 
 static Matches match_short(const uint64_t *masks, uint32_t bound, const uint32_t *choice, uint32_t length)
 {
-    uint64_t rows[WORD];
+    uint64_t rows[WORD_UNITS];
     for (uint32_t j = 0; j < length; j++)
         rows[j] = masks[choice[j]];
     return match_word(rows, bound, length);
@@ -150,7 +150,7 @@ static double jaro(Tables *tables, const Query *query, const uint32_t *choice, u
     if (query->length == 0 || length == 0)
         return query->length == length ? 1.0 : 0.0;
     uint32_t bound = jaro_bound(query->length, length);
-    Matches found = query->length <= WORD && length <= WORD ? match_short(tables->masks, bound, choice, length)
+    Matches found = query->length <= WORD_UNITS && length <= WORD_UNITS ? match_short(tables->masks, bound, choice, length)
                                                             : match_long(tables, query, bound, choice, length);
     return found.matches == 0 ? 0.0 : jaro_score(query->length, length, found.matches, found.transpositions / 2);
 }
@@ -235,8 +235,8 @@ static uint32_t blocked_levenshtein(Tables *tables, const uint32_t *query, uint3
 {
     int64_t distance = query_length;
     memset(tables->deltas, 1, length);
-    for (uint32_t first = 0; first < query_length; first += WORD) {
-        uint32_t count = query_length - first < WORD ? query_length - first : WORD;
+    for (uint32_t first = 0; first < query_length; first += WORD_UNITS) {
+        uint32_t count = query_length - first < WORD_UNITS ? query_length - first : WORD_UNITS;
         Column column = {~UINT64_C(0), 0};
         load_masks(tables, query + first, count);
         for (uint32_t j = 0; j < length; j++)
@@ -254,7 +254,7 @@ static uint32_t levenshtein(Tables *tables, const Query *query, const uint32_t *
     uint32_t left = query->length;
     if (left == 0 || length == 0)
         return left + length;
-    if (left <= WORD)
+    if (left <= WORD_UNITS)
         return word_levenshtein(tables->masks, left, choice, length);
     while (left > 0 && length > 0 && symbols[0] == choice[0])
         symbols++, choice++, left--, length--;

@@ -1,0 +1,29 @@
+/* Posterior odds. See `linkage_posterior.h`.
+ *
+ * What must not go in here: candidates.
+ */
+#include "linkage_posterior.h"
+
+#include <math.h>
+
+static double class_log(const Posterior *posterior, uint32_t class, uint64_t pattern)
+{
+    double sum = posterior->pairs[class];
+    for (uint32_t i = 0; i < posterior->fields; i++, pattern >>= 4)
+        sum += posterior->levels[class][i * LEVEL_COUNT + (pattern & 15u)];
+    return sum;
+}
+
+double posterior_log_odds(const Posterior *posterior, uint64_t pattern, uint32_t *rival)
+{
+    double logs[MOST_CLASSES], most = -INFINITY, sum = 0;
+    *rival = 1;
+    for (uint32_t c = 1; c < posterior->classes; c++) {
+        logs[c] = class_log(posterior, c, pattern);
+        if (logs[c] > most)
+            most = logs[c], *rival = c;
+    }
+    for (uint32_t c = 1; c < posterior->classes; c++)
+        sum += exp(logs[c] - most);
+    return class_log(posterior, 0, pattern) - most - log(sum);
+}

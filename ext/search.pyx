@@ -1,0 +1,243 @@
+# cython: language_level=3
+"""A search: from what is known of somebody to the records that may be theirs, and how likely each is. See `search.pyi`.
+
+In stages: pack what is known, probe by the resident id and by what it may be a slip of, and where that settles it be done; else
+probe by every key. Candidates are weighed against strangers, and those of most weight against kin and one another: at most one
+of them is the one meant. What must not go in here: what is compared and weighed how (`linkage_*.h`), files, record bases.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport exp
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from broker._native.linkage cimport (
+    ATOM_VALUE,
+    ID_NUMBER,
+    ID_OTHER,
+    ID_PRESENT,
+    ID_VALID,
+    KIND_RESIDENT_ID,
+    MOST_STRIDE,
+    NO_ATOM,
+    WEIGHT_LEVELS,
+    CLayout,
+    Comparison,
+    KeyPlan,
+    cell_u64,
+    cell_value,
+    compare_records,
+    comparison_close,
+    comparison_open,
+    key_alone,
+    loaded_characters,
+    pattern_weight,
+    record_keys,
+)
+from broker._native.query_index cimport PROBE_MOST_KEYS, Index, Probed, index_record, query_probe
+from normal_identifier cimport IDENTIFIER_CHARS, MOST_REPAIRS, NormalIdentifier, repairs_of
+
+cdef extern from "linkage_posterior.h" nogil:
+    enum:
+        MOST_CLASSES
+    ctypedef struct Posterior:
+        uint32_t fields
+        uint32_t classes
+        double pairs[8]
+        double levels[8][256]
+    double posterior_log_odds(const Posterior *posterior, uint64_t pattern, uint32_t *rival)
+
+cdef enum:
+    MOST_COMPARED = 512        # candidates of one probe
+    MOST_WEIGHED = 32          # of them by all classes
+    NO_RULE = 0xFFFFFFFF
+
+cdef double SETTLED = 9.0      # logarithm of odds: one in 8,000 that it is somebody else
+cdef double MOST_LOG = 60.0    # beyond which odds are as good as certain, and sums of them stay numbers
+
+cdef struct Candidate:
+    uint32_t slot
+    uint32_t rival
+    uint64_t pattern
+    double log_odds            # until it is weighed by all classes, against strangers alone
+
+cdef struct Query:
+    uint8_t row[MOST_STRIDE]
+    uint64_t keys[PROBE_MOST_KEYS]
+    uint32_t key_count
+    Candidate best[MOST_WEIGHED]
+    uint32_t found
+    bint is_cut
+
+
+@cython.final
+cdef class Search:
+    """See `search.pyi`."""
+
+    cdef Index index
+    cdef KeyPlan plan
+    cdef Comparison comparison
+    cdef bint is_open
+    cdef float weights[WEIGHT_LEVELS]
+    cdef Posterior posterior
+    cdef uint32_t id_field
+    cdef uint32_t id_rule
+
+    def __cinit__(self, Index index not None, KeyPlan plan not None, levels, pairs):
+        self.index, self.plan = index, plan
+        if index.index.stride != plan.layout.c.stride or index.index.header.keys_per_record != plan.c.keys:
+            raise ValueError("index: is not of this layout and plan")
+        self.load(levels, pairs)
+        self.id_field = self.id_rule = NO_RULE
+        self.find_id_rule()
+        if comparison_open(&self.comparison, &plan.layout.c, loaded_characters()) != 0:
+            raise MemoryError()
+        self.is_open = True
+
+    def __dealloc__(self):
+        if self.is_open:
+            comparison_close(&self.comparison)
+
+    cdef int load(self, levels, pairs) except -1:
+        """Copy the model: logarithms of probabilities by class, field and level, and of shares by class."""
+        cdef Py_buffer view
+        cdef uint32_t i
+        if not 2 <= len(pairs) <= MOST_CLASSES:
+            raise ValueError("pairs: must be of 2 to 8 classes")
+        PyObject_GetBuffer(levels, &view, PyBUF_C_CONTIGUOUS)
+        try:
+            if view.len != <Py_ssize_t>(len(pairs) * WEIGHT_LEVELS * sizeof(double)):
+                raise ValueError("levels: must be 256 doubles a class")
+            memcpy(self.posterior.levels, view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+        self.posterior.classes, self.posterior.fields = len(pairs), self.plan.layout.c.count
+        for i in range(self.posterior.classes):
+            self.posterior.pairs[i] = pairs[i]
+        for i in range(WEIGHT_LEVELS):
+            self.weights[i] = <float>(self.posterior.levels[0][i] - self.posterior.levels[1][i])
+        return 0
+
+    cdef void find_id_rule(self) noexcept:
+        cdef uint32_t r
+        for r in range(self.plan.c.rule_count):
+            atom = self.plan.c.atoms[self.plan.c.rules[r].first]
+            if self.plan.c.rules[r].second == NO_ATOM and atom.kind == ATOM_VALUE \
+                    and self.plan.layout.c.fields[atom.field].kind == KIND_RESIDENT_ID:
+                self.id_field, self.id_rule = atom.field, r
+
+    # --- a search ----------------------------------------------------------------------------------------------------
+
+    def find(self, tuple values not None, uint32_t most, double least=0.0):
+        """See `search.pyi`."""
+        cdef Query query
+        self.index.check_open()
+        self.plan.layout.fill_row(query.row, values)
+        query.found, query.is_cut = 0, False
+        self.take_id_keys(&query)
+        if query.key_count:
+            self.probe(&query)
+        if not query.found or query.best[0].log_odds < SETTLED:
+            self.take_every_key(&query)
+            self.probe(&query)
+        return self.told(&query, min(most, <uint32_t>MOST_WEIGHED), least)
+
+    cdef void take_id_keys(self, Query *query) noexcept:
+        """The key of the id, or those of the numbers that it may be a slip of."""
+        cdef uint64_t id
+        query.key_count = 0
+        if self.id_rule == NO_RULE:
+            return
+        id = cell_u64(query.row + self.plan.layout.c.fields[self.id_field].at)
+        if not id & ID_PRESENT:
+            return
+        self.take_id(query, id)
+        if not id & (ID_VALID | ID_OTHER):
+            self.take_repairs(query, id & ID_NUMBER)
+
+    cdef inline void take_id(self, Query *query, uint64_t id) noexcept:
+        query.keys[query.key_count] = key_alone(cell_value(KIND_RESIDENT_ID, <const uint8_t *>&id), self.id_rule)
+        query.key_count += 1
+
+    cdef void take_repairs(self, Query *query, uint64_t number) noexcept:
+        cdef NormalIdentifier id
+        cdef uint8_t repairs[MOST_REPAIRS * IDENTIFIER_CHARS]
+        cdef uint64_t value, rest = number // 11
+        cdef int i, k
+        id.size = IDENTIFIER_CHARS
+        id.chars[17] = <uint8_t>(c'X' if number % 11 == 10 else c'0' + number % 11)
+        for i in range(16, -1, -1):
+            id.chars[i] = <uint8_t>(c'0' + rest % 10)
+            rest //= 10
+        for i in range(repairs_of(&id, repairs)):
+            value = 0
+            for k in range(17):
+                value = 10 * value + (repairs[IDENTIFIER_CHARS * i + k] - c'0')
+            k = IDENTIFIER_CHARS * i + 17
+            value = 11 * value + (10 if repairs[k] == c'X' else repairs[k] - c'0')
+            self.take_id(query, value | ID_PRESENT | ID_VALID)
+
+    cdef void take_every_key(self, Query *query) noexcept:
+        """All keys of the plan, behind those of repairs, which are not among them."""
+        record_keys(&self.plan.c, &self.plan.layout.c, loaded_characters(), query.row, query.keys + query.key_count)
+        query.key_count += self.plan.c.keys
+        query.found = 0
+
+    cdef void probe(self, Query *query) noexcept:
+        """Find candidates, keep those of most weight, and weigh these by all classes; the likeliest first."""
+        cdef uint32_t slots[MOST_COMPARED]
+        cdef Probed probed = query_probe(&self.index.index, query.keys, query.key_count, slots, MOST_COMPARED)
+        cdef Candidate candidate
+        cdef uint32_t i, fields = self.plan.layout.c.count
+        query.is_cut |= probed.is_cut
+        for i in range(probed.count):
+            candidate.slot = slots[i]
+            candidate.pattern = compare_records(&self.comparison, query.row, index_record(&self.index.index, slots[i]))
+            candidate.log_odds = pattern_weight(self.weights, fields, candidate.pattern)
+            keep(query, &candidate)
+        for i in range(query.found):
+            query.best[i].log_odds = posterior_log_odds(&self.posterior, query.best[i].pattern, &query.best[i].rival)
+        sort(query.best, query.found)
+
+    cdef list told(self, Query *query, uint32_t most, double least):
+        """Of all candidates at most one is the one meant: each counts against the others."""
+        cdef double every = 1.0, probability
+        cdef uint32_t i
+        cdef list found = []
+        for i in range(query.found):
+            every += exp(min(query.best[i].log_odds, MOST_LOG))
+        for i in range(min(query.found, most)):
+            probability = exp(min(query.best[i].log_odds, MOST_LOG)) / every
+            if probability < least:
+                break
+            found.append((query.best[i].slot, probability, query.best[i].log_odds, query.best[i].rival,
+                          query.best[i].pattern))
+        return found
+
+
+cdef inline void keep(Query *query, const Candidate *candidate) noexcept nogil:
+    """Insert in order of weight; the least makes room."""
+    cdef uint32_t at = query.found
+    if at == MOST_WEIGHED:
+        at -= 1
+        if query.best[at].log_odds >= candidate.log_odds:
+            return
+    else:
+        query.found += 1
+    while at > 0 and query.best[at - 1].log_odds < candidate.log_odds:
+        query.best[at] = query.best[at - 1]
+        at -= 1
+    query.best[at] = candidate[0]
+
+
+cdef inline void sort(Candidate *best, uint32_t count) noexcept nogil:
+    """By insertion: they are few, and nearly in order."""
+    cdef Candidate moved
+    cdef uint32_t i, at
+    for i in range(1, count):
+        moved, at = best[i], i
+        while at > 0 and best[at - 1].log_odds < moved.log_odds:
+            best[at] = best[at - 1]
+            at -= 1
+        best[at] = moved
