@@ -1,0 +1,84 @@
+"""Searching people in a register: by which keys they are found, and the model that weighs them, made from the register alone.
+
+The keys are few and fixed, so that an index of them takes little room and whoever adds a record needs nothing else. How often
+strangers and kin agree is counted in the register; how values of the same person differ cannot be, and is what one would think
+before looking. What must not go in here: files, and which field of a base is which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from broker._native import linkage as native
+from broker.linkage import estimate
+from broker.linkage.blocking import Atom, Blocking, Rule
+from broker.linkage.model import LEVELS, Floats, Model
+from broker.linkage.schema import Kind, Rows, Schema
+
+IN_REGISTER = 0.9  # of those who are looked for
+TRAINING_ROWS = 1_000_000
+_PROBES = 50_000
+_FIELDS = 16  # of a model's table, whatever the schema has
+
+# What a person is found by: the parts that are known of both records.
+_RULES: tuple[tuple[tuple[Kind, Atom], ...], ...] = (
+    ((Kind.RESIDENT_ID, Atom.VALUE),),
+    ((Kind.PHONE, Atom.VALUE),),
+    ((Kind.DATE, Atom.VALUE), (Kind.PERSON_NAME, Atom.SYLLABLES)),
+    ((Kind.PERSON_NAME, Atom.VALUE), (Kind.DATE, Atom.YEAR)),
+    ((Kind.PERSON_NAME, Atom.VALUE), (Kind.DATE, Atom.MONTH_DAY)),
+    ((Kind.PERSON_NAME, Atom.VALUE), (Kind.ADDRESS, Atom.STREET)),
+    ((Kind.ADDRESS, Atom.VALUE), (Kind.PERSON_NAME, Atom.SURNAME)),
+)
+
+
+def blocking_of(schema: Schema) -> Blocking:
+    """Return the rules whose fields there are."""
+    place = {field.kind: at for at, field in enumerate(schema.fields)}
+    rules: Iterable[Rule] = (
+        tuple((place[kind], atom) for kind, atom in rule) for rule in _RULES if all(kind in place for kind, _ in rule)
+    )
+    return Blocking(tuple(rules))
+
+
+def layout_of(schema: Schema) -> bytes:
+    """Return 32 bytes that change whenever records or their keys are made otherwise."""
+    made_of = [native.FORMAT, [field.kind for field in schema.fields], schema.layout.places, blocking_of(schema).rules]
+    return hashlib.sha256(msgspec.msgpack.encode(made_of)).digest()
+
+
+def model_of(schema: Schema, rows: Rows) -> Model:
+    """Make the model by which a register is searched; writes into its rows how rare their values are. Linear in the rows."""
+    agreement, shares = estimate.rarities(schema, [rows])
+    part = rows[:TRAINING_ROWS]
+    blocking = blocking_of(schema)
+    patterns, counts = _kin_patterns(schema, blocking, part)
+    random = estimate.random_levels(schema, part, part)
+    pairs = max(len(part) * (len(part) - 1) / 2, 1.0)
+    fitted = estimate.fit(schema, estimate.Observed(agreement, shares, random, patterns, counts, pairs), 1.0)
+    kin = tuple((2 * fitted.pairs[1:] / max(len(part), 1)).tolist())
+    return Model(schema, blocking, fitted.levels, IN_REGISTER, kin)
+
+
+def _kin_patterns(schema: Schema, blocking: Blocking, rows: Rows) -> tuple[np.ndarray, Floats]:
+    """Return the patterns of pairs of the register that share a key, and how many there are of each."""
+    index = native.Index(blocking.plan(schema), rows, blocking.cap)
+    step = max(1, len(rows) // _PROBES)
+    nothing = np.zeros((_FIELDS, LEVELS), np.float32)
+    probes = len(range(0, len(rows), step))
+    _, _, patterns, *_ = index.find(rows, 0, step, probes, nothing, 0.0, True)
+    found, counts = np.unique(np.frombuffer(patterns, np.uint64), return_counts=True)
+    return found, counts.astype(np.float64) * step
+
+
+def search_table(model: Model, size: int) -> tuple[Floats, list[float]]:
+    """Return what `broker._native.search` weighs by: logarithms of levels by class, and of the share of pairs of each class."""
+    levels = np.zeros((len(model.levels), _FIELDS, LEVELS))
+    levels[:, : len(model.schema.fields)] = np.log(model.levels)
+    kin = [max(share, 1e-300) for share in model.kin]
+    strangers = 1 - min(0.5, (model.matches + sum(kin)) / max(size, 1))
+    return levels, np.log([model.matches / max(size, 1), strangers, *(share / max(size, 1) for share in kin)]).tolist()
