@@ -24,6 +24,7 @@ cdef extern from "linkage_cells.h" nogil:
         FieldCell fields[16]
         uint32_t count
         uint32_t stride
+    uint64_t hashed_bytes(const void *data, size_t size)
     uint64_t cell_value(uint8_t kind, const uint8_t *cell)
     uint64_t cell_u64(const uint8_t *cell)
 
