@@ -25,15 +25,16 @@ from broker._native.linkage cimport (
     CLayout,
     Comparison,
     KeyPlan,
+    Weights,
     cell_u64,
     cell_value,
-    compare_records,
+    compare_weighed,
     comparison_close,
     comparison_open,
     key_alone,
     loaded_characters,
-    pattern_weight,
     record_keys,
+    weights_set,
 )
 from broker._native.query_index cimport PROBE_MOST_KEYS, Index, Probed, index_record, query_probe
 from normal_identifier cimport IDENTIFIER_CHARS, MOST_REPAIRS, NormalIdentifier, repairs_of
@@ -54,6 +55,7 @@ cdef enum:
     NO_RULE = 0xFFFFFFFF
 
 cdef double SETTLED = 9.0      # logarithm of odds: one in 8,000 that it is somebody else
+cdef double LEAST_LOG = -9.0   # what is less likely is no candidate
 cdef double MOST_LOG = 60.0    # beyond which odds are as good as certain, and sums of them stay numbers
 
 cdef struct Candidate:
@@ -79,7 +81,7 @@ cdef class Search:
     cdef KeyPlan plan
     cdef Comparison comparison
     cdef bint is_open
-    cdef float weights[WEIGHT_LEVELS]
+    cdef Weights weights       # of a match against strangers
     cdef Posterior posterior
     cdef uint32_t id_field
     cdef uint32_t id_rule
@@ -102,6 +104,7 @@ cdef class Search:
     cdef int load(self, levels, pairs) except -1:
         """Copy the model: logarithms of probabilities by class, field and level, and of shares by class."""
         cdef Py_buffer view
+        cdef float weights[WEIGHT_LEVELS]
         cdef uint32_t i
         if not 2 <= len(pairs) <= MOST_CLASSES:
             raise ValueError("pairs: must be of 2 to 8 classes")
@@ -116,7 +119,8 @@ cdef class Search:
         for i in range(self.posterior.classes):
             self.posterior.pairs[i] = pairs[i]
         for i in range(WEIGHT_LEVELS):
-            self.weights[i] = <float>(self.posterior.levels[0][i] - self.posterior.levels[1][i])
+            weights[i] = <float>(self.posterior.levels[0][i] - self.posterior.levels[1][i])
+        weights_set(&self.weights, &self.plan.layout.c, weights, <float>(LEAST_LOG + pairs[1] - pairs[0]))
         return 0
 
     cdef void find_id_rule(self) noexcept:
@@ -189,13 +193,15 @@ cdef class Search:
         cdef uint32_t slots[MOST_COMPARED]
         cdef Probed probed = query_probe(&self.index.index, query.keys, query.key_count, slots, MOST_COMPARED)
         cdef Candidate candidate
-        cdef uint32_t i, fields = self.plan.layout.c.count
+        cdef float weight
+        cdef uint32_t i
         query.is_cut |= probed.is_cut
         for i in range(probed.count):
             candidate.slot = slots[i]
-            candidate.pattern = compare_records(&self.comparison, query.row, index_record(&self.index.index, slots[i]))
-            candidate.log_odds = pattern_weight(self.weights, fields, candidate.pattern)
-            keep(query, &candidate)
+            if compare_weighed(&self.comparison, &self.weights, query.row, index_record(&self.index.index, slots[i]),
+                               &candidate.pattern, &weight):
+                candidate.log_odds = weight
+                keep(query, &candidate)
         for i in range(query.found):
             query.best[i].log_odds = posterior_log_odds(&self.posterior, query.best[i].pattern, &query.best[i].rival)
         sort(query.best, query.found)

@@ -23,6 +23,7 @@ IN_REGISTER = 0.9  # of those who are looked for
 TRAINING_ROWS = 1_000_000
 _PROBES = 50_000
 _FIELDS = 16  # of a model's table, whatever the schema has
+FORMAT = 1  # of packed records and keys; another number whenever either is made otherwise
 
 # What a person is found by: the parts that are known of both records.
 _RULES: tuple[tuple[tuple[Kind, Atom], ...], ...] = (
@@ -47,7 +48,7 @@ def blocking_of(schema: Schema) -> Blocking:
 
 def layout_of(schema: Schema) -> bytes:
     """Return 32 bytes that change whenever records or their keys are made otherwise."""
-    made_of = [native.FORMAT, [field.kind for field in schema.fields], schema.layout.places, blocking_of(schema).rules]
+    made_of = [FORMAT, [field.kind for field in schema.fields], schema.layout.places, blocking_of(schema).rules]
     return hashlib.sha256(msgspec.msgpack.encode(made_of)).digest()
 
 

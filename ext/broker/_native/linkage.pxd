@@ -54,12 +54,15 @@ cdef extern from "linkage_compare.h" nogil:
         pass
     int comparison_open(Comparison *comparison, const CLayout *layout, const Characters *characters)
     void comparison_close(Comparison *comparison)
-    uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8_t *other)
+    ctypedef struct Weights:
+        float least
+    void weights_set(Weights *set, const CLayout *layout, const float *weights, float least)
+    int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_t *one, const uint8_t *other,
+                        uint64_t *pattern, float *sum)
 
 cdef extern from "linkage_pairs.h" nogil:
     enum:
         WEIGHT_LEVELS
-    float pattern_weight(const float *weights, uint32_t fields, uint64_t pattern)
 
 cdef const Characters *loaded_characters() noexcept nogil
 
