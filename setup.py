@@ -105,10 +105,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     "normalise": (),
     "normal_columns": (),
     "matching": (),
+    "query_index": (),
+    "query_build": (),
 }
 
 # Module by module, what is written in C.
 C_SOURCES: dict[str, tuple[str, ...]] = {
+    "query_index": ("query_index", "query_delta", "query_probe", "record_keys"),
+    "query_build": ("postings", "query_index", "query_delta", "record_keys"),
     "matching": (
         "matching_alphabet",
         "matching_corpus",

@@ -30,8 +30,7 @@ cdef extern from "record_keys.h" nogil:
 
 cdef extern from "postings.h" nogil:
     enum:
-        POSTINGS_LEAST_BITS
-        POSTINGS_MOST_BITS
+        POSTINGS_MOST
     ctypedef enum PostingsStatus:
         POSTINGS_OK, POSTINGS_NO_ROOM, POSTINGS_TOO_MANY
     ctypedef struct PostingsBuild:
@@ -76,7 +75,7 @@ def key_words(list keys not None, uint64_t heap_at):
 
 
 cdef struct Counts:
-    uint32_t rows, stride, keys_per_record, bits
+    uint32_t rows, stride, keys_per_record
     uint64_t heap_bytes
 
 
@@ -86,11 +85,18 @@ cdef IndexHeader header_of(Counts counts, uint64_t slots) except *:
     memset(&header, 0, sizeof(header))
     if not 1 <= counts.stride <= INDEX_MOST_STRIDE or counts.keys_per_record > INDEX_MOST_KEYS:
         raise ValueError(f"a record has 1 to {INDEX_MOST_STRIDE} bytes and at most {INDEX_MOST_KEYS} keys")
-    if not POSTINGS_LEAST_BITS <= counts.bits <= POSTINGS_MOST_BITS or slots > 0x7FFFFFFF:
-        raise ValueError("there are too many or too few buckets or slots")
+    if slots > POSTINGS_MOST:
+        raise OverflowError("keys: more than an index takes")
     header.rows, header.stride, header.keys_per_record = counts.rows, counts.stride, counts.keys_per_record
-    header.bits, header.slots, header.heap_bytes = counts.bits, <uint32_t>slots, counts.heap_bytes
+    header.bits, header.slots, header.heap_bytes = postings_bits(slots), <uint32_t>slots, counts.heap_bytes
     return header
+
+
+def places(uint32_t rows, uint32_t stride, uint32_t keys_per_record, uint64_t pairs, uint64_t heap_bytes):
+    """See `query_build.pyi`."""
+    cdef IndexHeader header = header_of(Counts(rows, stride, keys_per_record, heap_bytes), pairs)
+    cdef IndexSections at = index_sections(&header)
+    return {"records": at.records, "words": at.words, "heap": at.heap, "file": at.file}
 
 
 @cython.final
@@ -154,20 +160,12 @@ cdef class Postings:
             raise ValueError("these postings are closed, or used up")
         return 0
 
-    cdef Counts _counts(self, uint32_t stride, uint64_t heap_bytes):
-        return Counts(self._rows, stride, self._keys_per_record, postings_bits(self._build.added), heap_bytes)
-
-    def places(self, uint32_t stride, uint64_t heap_bytes):
-        """See `query_build.pyi`."""
-        cdef IndexHeader header = header_of(self._counts(stride, heap_bytes), self._build.added)
-        cdef IndexSections at = index_sections(&header)
-        return {"records": at.records, "words": at.words, "heap": at.heap, "file": at.file}
-
     def seal(self, file, *, uint32_t stride, uint64_t heap_bytes, uint32_t cap, bytes layout not None, uint64_t build,
              int64_t built_at_ms):
         """See `query_build.pyi`."""
         cdef Py_buffer view
-        cdef IndexHeader header = header_of(self._counts(stride, heap_bytes), self._build.added)
+        cdef Counts counts = Counts(self._rows, stride, self._keys_per_record, heap_bytes)
+        cdef IndexHeader header = header_of(counts, self._build.added)
         self._check()
         if len(layout) != INDEX_LAYOUT_BYTES:
             raise ValueError(f"layout: must be {INDEX_LAYOUT_BYTES} bytes")
