@@ -105,6 +105,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "normalise": (),
     "normal_columns": (),
     "matching": (),
+    "linkage": (),
     "query_index": (),
     "query_build": (),
 }
@@ -120,6 +121,15 @@ C_SOURCES: dict[str, tuple[str, ...]] = {
         "matching_kernels",
         "matching_avx2",
         "matching_avx512",
+    ),
+    "linkage": (
+        "linkage_cells",
+        "linkage_keys",
+        "linkage_compare",
+        "linkage_rarity",
+        "linkage_pairs",
+        "postings",
+        "matching_scalar",
     ),
 }
 

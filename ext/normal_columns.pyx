@@ -12,35 +12,12 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
 
+from arrow_array cimport ArrowArray, ArrowSchema, is_null, offset_at
 from broker._native.normalise cimport loaded_tables, view_text
 from normal_address cimport NormalAddress, normal_address
 from normal_name cimport NormalName, normal_name
 from normal_tables cimport Tables
 from normal_text cimport UTF8, Codes, Text, fold_text
-
-# Arrow's C data interface, as its specification has it.
-cdef struct ArrowSchema:
-    const char *format
-    const char *name
-    const char *metadata
-    int64_t flags
-    int64_t n_children
-    ArrowSchema **children
-    ArrowSchema *dictionary
-    void *release
-    void *private_data
-
-cdef struct ArrowArray:
-    int64_t length
-    int64_t null_count
-    int64_t offset
-    int64_t n_buffers
-    int64_t n_children
-    const void **buffers
-    ArrowArray **children
-    ArrowArray *dictionary
-    void *release
-    void *private_data
 
 cdef enum:
     FIRST_ROOM = 4096           # bytes of a column; doubled as it fills
@@ -126,17 +103,6 @@ cdef bint take_address(const Tables *tables, Column *columns, const Text *text) 
 
 
 # --- what a column is read from ----------------------------------------------------------------------------------
-
-cdef inline int64_t offset_at(const ArrowArray *array, bint large, int64_t i) noexcept nogil:
-    i += array.offset
-    return (<const int64_t *>array.buffers[1])[i] if large else (<const int32_t *>array.buffers[1])[i]
-
-
-cdef inline bint is_null(const ArrowArray *array, int64_t i) noexcept nogil:
-    cdef const uint8_t *valid = <const uint8_t *>array.buffers[0]
-    i += array.offset
-    return valid != NULL and not (valid[i // 8] >> (i % 8)) & 1
-
 
 cdef bint take_arrow(Take take, Column *columns, const ArrowArray *array, bint large) noexcept nogil:
     cdef const Tables *tables = loaded_tables()

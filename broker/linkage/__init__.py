@@ -1,0 +1,10 @@
+"""Linking records of the same person, without labels.
+
+What must not go in here: anything but the names that this package offers.
+"""
+
+from broker.linkage.links import Constraint, dedupe, link
+from broker.linkage.model import Model
+from broker.linkage.schema import Field, Kind, Schema
+
+__all__ = ["Constraint", "Field", "Kind", "Model", "Schema", "dedupe", "link"]

@@ -1,0 +1,134 @@
+"""The model of a linkage: what each level of each field says for and against two records being of the same person.
+
+Fellegi and Sunter 1969 (doi:10.1080/01621459.1969.10501049) with several kinds of pairs that are no match: strangers, and those
+who live together or were born together, who agree on much and are not the same. What must not go in here: how the numbers are
+found (estimate.py), which pairs become links (links.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from broker.linkage.blocking import Atom, Blocking
+from broker.linkage.schema import Schema
+
+LEVELS = 16
+MISSING, DIFFERENT, SAME = 0, 1, 9
+
+Floats = npt.NDArray[np.float64]
+Patterns = npt.NDArray[np.uint64]
+
+
+class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A model as it is written."""
+
+    fields: dict[str, int]
+    rules: list[list[tuple[int, int]]]
+    cap: int
+    matches: float
+    kin: list[float]
+    levels: list[list[list[float]]]
+    format: int = 1
+
+
+class Unreadable(ValueError):
+    """What was saved is no model of this format."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Probabilities of levels by kind of pair, and how many pairs are of each kind.
+
+    Attributes:
+        schema: the fields.
+        blocking: which pairs are compared.
+        levels: probability of a level, by class (matches, strangers, then kin), field and level; 1 for what is missing.
+        matches: of one record of the left table in a right one, on average.
+        kin: pairs of each class of kin, likewise.
+    """
+
+    schema: Schema
+    blocking: Blocking
+    levels: Floats
+    matches: float
+    kin: tuple[float, ...]
+
+    @property
+    def bits(self) -> Floats:
+        """Bits for (positive) or against a match, by field and level, against strangers."""
+        return np.log2(self.levels[0]) - np.log2(self.levels[1])
+
+    def weights(self) -> npt.NDArray[np.float32]:
+        """Give what patterns are scored by, in natural logarithms: always 16 fields."""
+        found = np.zeros((LEVELS, LEVELS), np.float32)
+        found[: len(self.schema.fields)] = self.bits * np.log(2)
+        return found
+
+    def log_odds(self, patterns: Patterns, size: int) -> Floats:
+        """Give the logarithm of the odds that pairs are matches, in a base of this size."""
+        logs = np.stack([log_likelihood(patterns, np.log(levels)) for levels in self.levels])
+        others = np.log1p(-min(0.5, (self.matches + sum(self.kin)) / size)) + logs[1]
+        for share, own in zip(self.kin, logs[2:], strict=True):
+            others = np.logaddexp(others, np.log(max(share, 1e-300) / size) + own)
+        return np.asarray(np.log(self.matches / size) + logs[0] - others)
+
+    def explain(self, pattern: int) -> dict[str, tuple[int, float]]:
+        """Tell, by field, the level and its bits."""
+        bits = self.bits
+        found = [pattern >> 4 * place & 15 for place in range(len(self.schema.fields))]
+        return {field.name: (level, float(bits[place, level])) for place, (field, level) in enumerate(zip(self.schema.fields, found, strict=True))}
+
+    def to_json(self) -> bytes:
+        """Write the model."""
+        saved = Saved(
+            fields={field.name: int(field.kind) for field in self.schema.fields},
+            rules=[[(field, int(atom)) for field, atom in rule] for rule in self.blocking.rules],
+            cap=self.blocking.cap,
+            matches=self.matches,
+            kin=list(self.kin),
+            levels=self.levels.tolist(),
+        )
+        return msgspec.json.encode(saved)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read a model.
+
+        Raises:
+            Unreadable: it is none, or one of another format.
+        """
+        try:
+            saved = msgspec.json.decode(data, type=Saved)
+            schema = Schema.of(saved.fields)  # type: ignore[arg-type]
+            rules = tuple(tuple((field, Atom(atom)) for field, atom in rule) for rule in saved.rules)
+            levels = np.array(saved.levels, np.float64)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise Unreadable("not a model of linkage") from error
+        if saved.format != 1 or levels.shape != (2 + len(saved.kin), len(schema.fields), LEVELS) or not (levels > 0).all():
+            raise Unreadable("not a model of linkage of this format")
+        blocking = Blocking(rules, saved.cap)
+        blocking.plan(schema)
+        return cls(schema, blocking, levels, saved.matches, tuple(saved.kin))
+
+
+def log_likelihood(patterns: Patterns, logs: Floats) -> Floats:
+    """Add up, by pattern, the logarithms of its levels."""
+    found = np.zeros(len(patterns))
+    for place, table in enumerate(logs):
+        found += table[(patterns >> np.uint64(4 * place)) & np.uint64(15)]
+    return found
+
+
+def levels_of(patterns: Patterns, fields: int) -> npt.NDArray[np.uint8]:
+    """Give the levels of patterns: a row a pattern, a column a field."""
+    return np.stack([((patterns >> np.uint64(4 * place)) & np.uint64(15)).astype(np.uint8) for place in range(fields)], axis=1)
+
+
+def probability(log_odds: Any) -> Floats:
+    """Turn logarithms of odds into probabilities."""
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(log_odds, -700, 700))))
