@@ -71,7 +71,6 @@ PostingsStatus postings_begin(PostingsBuild *build, void *scratch, size_t scratc
 
 /* --- adding -------------------------------------------------------------------------------------------------------------- */
 
-<<<<<<< HEAD
 size_t postings_scratch_used(const PostingsBuild *build, uint64_t more_pairs)
 {
     uint64_t chunks = build->taken + more_pairs / CHUNK_PAIRS + ((uint64_t)1 << build->partition_bits);
@@ -80,8 +79,6 @@ size_t postings_scratch_used(const PostingsBuild *build, uint64_t more_pairs)
     return (size_t)((unsigned char *)(build->pairs + chunks * CHUNK_PAIRS) - (unsigned char *)build->partitions);
 }
 
-=======
->>>>>>> ed9ca54f8831a39ae2d187b26067f6c0cfdb7051
 static int begin_chunk(PostingsBuild *build, PostingsPartition *partition)
 {
     if (build->taken == build->chunks)

@@ -14,6 +14,7 @@ from broker._native import query_build, query_index
 from broker._native.query_index import Index
 
 STRIDE, KEYS, BUILD, LAYOUT, BOOT = 24, 5, 77, b"L" * 32, b"B" * 16
+LEARNED = bytes(range(100))
 PAGE = mmap.PAGESIZE
 
 Words = npt.NDArray[np.uint64]
@@ -70,11 +71,15 @@ def build(names: list[bytes], records: list[bytes], keys: Words, cap: int = 0, m
     for at in range(0, len(names), 1000):
         postings.add(np.ascontiguousarray(keys[at : at + 1000]))
     words, heap = query_build.key_words(names, 0)
-    at = query_build.places(len(names), STRIDE, KEYS, postings.pairs, len(heap))
+    at = query_build.places(
+        len(names), STRIDE, keys_per_record=KEYS, pairs=postings.pairs, heap_bytes=len(heap), learned_bytes=len(LEARNED)
+    )
     file = memory(at["file"])
     for begin, part in ((at["records"], b"".join(records)), (at["words"], words), (at["heap"], heap)):
         file[begin : begin + len(part)] = part
-    size = postings.seal(file, stride=STRIDE, heap_bytes=len(heap), cap=cap, layout=LAYOUT, build=BUILD, built_at_ms=1)
+    size = postings.seal(
+        file, stride=STRIDE, heap_bytes=len(heap), cap=cap, layout=LAYOUT, learned=LEARNED, build=BUILD, built_at_ms=1
+    )
     held = zip(records, keys.tolist(), strict=True)
     return Built(file, size, Truth(dict(zip(names, held, strict=True))))
 

@@ -21,6 +21,7 @@ def test_records_are_found_by_their_keys_and_by_any_blocking_key(count: int) -> 
         assert (index.find(name), index.key(slot), index.record(slot)) == (slot, name, record)
         assert built.truth.having(keys) <= kit.probe_names(index, keys)
     assert index.find(b"nobody") is None
+    assert index.learned() == kit.LEARNED
     assert (index.record(count), index.key(count), index.key(2**32 - 1)) == (None, None, None)
 
 
@@ -43,11 +44,11 @@ def test_a_million_equal_keys_cost_no_more_than_some() -> None:
     keys[::1000, 0] = 1 << 40
     postings = query_build.Postings(kit.memory(query_build.scratch_bytes(count)), count, 1)
     postings.add(keys)
-    words, heap = query_build.key_words([f"{i:018d}".encode() for i in range(1, count + 1)], 0)
-    at = query_build.places(count, 1, 1, postings.pairs, len(heap))
+    words, _ = query_build.key_words([f"{i:018d}".encode() for i in range(1, count + 1)], 0)
+    at = query_build.places(count, 1, keys_per_record=1, pairs=postings.pairs)
     file = kit.memory(at["file"])
     file[at["words"] : at["words"] + len(words)] = words
-    postings.seal(file, stride=1, heap_bytes=0, cap=0, layout=kit.LAYOUT, build=1, built_at_ms=0)
+    postings.seal(file, stride=1, heap_bytes=0, cap=0, layout=kit.LAYOUT, learned=b"", build=1, built_at_ms=0)
     index = Index(file)
     slots, is_cut = index.probe(np.array([0xABCDEF0123456789, 1 << 40], np.uint64), 1500)
     assert (len(slots), is_cut) == (1500, True)

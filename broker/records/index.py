@@ -174,13 +174,14 @@ class IndexChanges:
         self._files = _Files(store, packer, noted, writable=True)
         self._index = self._files.index
         try:
+            self._learned = packer.packing.recall(self._index.learned())
             if self._index.boot() != boot_bytes():
                 self._index.relink(noted.entries, boot_bytes())
             self._index.mend(noted.entries)
             self._index.retire(False)
-        except Unusable:
+        except ValueError as error:
             self._files.close()
-            raise
+            raise error if isinstance(error, Unusable) else Unusable("has learnt what cannot be read") from error
 
     def put(self, row: Row) -> None:
         """A record takes its place."""
@@ -222,7 +223,11 @@ class IndexChanges:
         if not keys:
             return
         self._keys, self._records = [], []
-        self._try(lambda: self._index.put(*self._packer.pack(records), keys))
+        self._try(lambda: self._put(records, keys))
+
+    def _put(self, records: list[Record], keys: list[bytes]) -> None:
+        packed = self._packer.pack(records)
+        self._index.put(packed, self._learned.keys(packed), keys)
 
     def _try(self, change: Callable[[], object]) -> None:
         """Append, if there is room; once there is none, nothing more is appended."""

@@ -10,18 +10,21 @@ import mmap
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from broker._native import query_build, query_index
 from broker.boot import read_boot_id
 from broker.errors import BaseUnusable
 from broker.records import index_files
-from broker.records.packing import Packed, Packer
+from broker.records.packing import Learned, Packer
 from broker.records.store import Indexed, Store
 
-CAP = 1000  # records that share a key; more than that, and it tells nobody apart
+if TYPE_CHECKING:
+    from collections.abc import Buffer  # type: ignore[attr-defined]  # of Python 3.12
+
+CAP = 256  # records that share a key; more than that, and it tells nobody apart
 _ROWS_A_BATCH = 50_000
 _LEAST_CHANGES = 4096
 _ROWS_A_CHANGE = 8  # a delta has room for changes of so large a part of the base
@@ -99,56 +102,80 @@ def _with_delta(directory: Path, made: int) -> Built:
 
 
 def _write(store: Store, packer: Packer, file: IO[bytes], made: int, progress: Progress) -> None:
-    rows = len(store)
-    most = rows * packer.keys_per_record
-    scratch = index_files.Scratch(store.directory, query_build.scratch_bytes(most))
-    postings = query_build.Postings(scratch.memory, most, packer.keys_per_record)
+    """Write the sections of an index file from the front: records, words of their keys, their heap; then all that is sorted."""
+    sections = _Sections(file, len(store), packer.packing.record_bytes)
+    for keys, records in store.batches(_ROWS_A_BATCH):
+        sections.write(keys, packer.pack(records))
+        progress(len(keys))
+    if sections.slot != sections.rows:
+        raise BaseUnusable(store.base.id, "is damaged; load it again")
+    with sections.mapped_records() as memory, memoryview(memory)[sections.records_at :] as records:
+        learned = packer.packing.learn(records[: sections.rows * sections.stride])
+        with _postings(store.directory, records, sections, learned) as postings:
+            sections.seal(postings, packer.layout, learned, made)
+
+
+@contextlib.contextmanager
+def _postings(directory: Path, records: memoryview, sections: _Sections, learned: Learned) -> Iterator[query_build.Postings]:
+    """Collect the keys of all records within scratch that is there as long as the context."""
+    most = sections.rows * learned.keys_per_record
+    scratch = index_files.Scratch(directory, query_build.scratch_bytes(most))
+    postings = query_build.Postings(scratch.memory, most, learned.keys_per_record)
     try:
-        sections = _Sections(file, rows, packer)
-        for keys, records in store.batches(_ROWS_A_BATCH):
-            packed = packer.pack(records)
-            scratch.reserve(postings.scratch_used(len(keys) * packer.keys_per_record))
-            postings.add(packed.keys)
-            sections.write(keys, packed)
-            progress(len(keys))
-        if sections.slot != rows:
-            raise BaseUnusable(store.base.id, "is damaged; load it again")
-        sections.seal(postings, packer.layout, made)
+        for slot in range(0, sections.rows, _ROWS_A_BATCH):
+            rows = records[slot * sections.stride : min(slot + _ROWS_A_BATCH, sections.rows) * sections.stride]
+            scratch.reserve(postings.scratch_used(_ROWS_A_BATCH * learned.keys_per_record))
+            postings.add(learned.keys(rows))
+        yield postings
     finally:
         postings.close()
         scratch.close()
 
 
 class _Sections:
-    """The sections of an index file, as they are written from the front: records, words of their keys, their heap, the rest."""
+    """The sections of an index file that are written record by record."""
 
-    def __init__(self, file: IO[bytes], rows: int, packer: Packer) -> None:
+    def __init__(self, file: IO[bytes], rows: int, stride: int) -> None:
+        self.rows, self.stride = rows, stride
         self.slot = 0
         self._file = file
-        self._shape = rows, packer.record_bytes, packer.keys_per_record
-        self._at = query_build.places(*self._shape, 0, 0)
+        self._at = query_build.places(rows, stride)
+        self.records_at = self._at["records"]
         self._heap_bytes = 0
 
-    def write(self, keys: list[bytes], packed: Packed) -> None:
-        """Write records that follow on those before, and their keys."""
+    def write(self, keys: list[bytes], records: Buffer) -> None:
+        """Write packed records that follow on those before, and under which keys the base keeps them."""
         words, heap = query_build.key_words(keys, self._heap_bytes)
-        _write_all(self._file, packed.records, self._at["records"] + self.slot * self._shape[1])
+        _write_all(self._file, records, self._at["records"] + self.slot * self.stride)
         _write_all(self._file, words, self._at["words"] + self.slot * 8)
         _write_all(self._file, heap, self._at["heap"] + self._heap_bytes)
         self._heap_bytes += len(heap)
         self.slot += len(keys)
 
-    def seal(self, postings: query_build.Postings, layout: bytes, made: int) -> None:
-        """Write postings, checksums and header."""
-        size = query_build.places(*self._shape, postings.pairs, self._heap_bytes)["file"]
+    def mapped_records(self) -> mmap.mmap:
+        """Map the file as far as records go."""
+        return mmap.mmap(self._file.fileno(), self._at["words"])
+
+    def seal(self, postings: query_build.Postings, layout: bytes, learned: Learned, made: int) -> None:
+        """Write postings, what was learnt, checksums and header."""
+        saved = learned.save()
+        size = query_build.places(
+            self.rows,
+            self.stride,
+            keys_per_record=learned.keys_per_record,
+            pairs=postings.pairs,
+            heap_bytes=self._heap_bytes,
+            learned_bytes=len(saved),
+        )["file"]
         os.posix_fallocate(self._file.fileno(), 0, size)
         with mmap.mmap(self._file.fileno(), size) as memory:
             written = postings.seal(
                 memory,
-                stride=self._shape[1],
+                stride=self.stride,
                 heap_bytes=self._heap_bytes,
                 cap=CAP,
                 layout=layout,
+                learned=saved,
                 build=made,
                 built_at_ms=time.time_ns() // 1_000_000,
             )
@@ -156,8 +183,8 @@ class _Sections:
         os.ftruncate(self._file.fileno(), written)
 
 
-def _write_all(file: IO[bytes], data: object, at: int) -> None:
-    left = memoryview(data).cast("B")  # type: ignore[arg-type]
+def _write_all(file: IO[bytes], data: Buffer, at: int) -> None:
+    left = memoryview(data).cast("B")
     while left:
         written = os.pwrite(file.fileno(), left, at)
         left, at = left[written:], at + written

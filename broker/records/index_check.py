@@ -81,9 +81,11 @@ def problems(store: Store, packer: Packer, done: Callable[[int], Any] = lambda _
 def _differing(store: Store, packer: Packer, index: OpenIndex, done: Callable[[int], Any]) -> list[int]:
     found = []
     for keys, records in store.batches(_ROWS_A_BATCH):
-        packed = memoryview(packer.pack(records).records).cast("B")
-        size = packer.record_bytes
-        held = [None if (slot := index.native.find(key)) is None else index.native.record(slot) for key in keys]
-        found.append(sum(record != packed[i * size : (i + 1) * size] for i, record in enumerate(held)))
+        size = packer.packing.record_bytes
+        wanted = memoryview(packer.packing.plain(packer.pack(records))).cast("B")
+        held = [b"" if (slot := index.native.find(key)) is None else index.native.record(slot) or b"" for key in keys]
+        plain = memoryview(packer.packing.plain(b"".join(record.ljust(size, b"\0") for record in held))).cast("B")
+        places = [slice(i * size, (i + 1) * size) for i in range(len(keys))]
+        found.append(sum(not record or wanted[at] != plain[at] for record, at in zip(held, places, strict=True)))
         done(len(keys))
     return found

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -20,22 +20,40 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-class Packed(NamedTuple):
-    """Rows of `record_bytes` bytes, and rows of `keys_per_record` words of 64 bits, 0 for no key; both contiguous."""
+class Learned(Protocol):
+    """How keys are made of packed records, where that was chosen by looking at all of a base."""
 
-    records: Buffer
-    keys: Buffer
+    keys_per_record: int
+
+    def keys(self, records: Buffer) -> Buffer:
+        """Return a row of `keys_per_record` words of 64 bits for each packed record, 0 for no key; contiguous."""
+        ...
+
+    def save(self) -> bytes:
+        """Return all of this as `Packing.recall` wants it."""
+        ...
 
 
 class Packing(Protocol):
-    """How records are packed and which keys they have."""
+    """How records are packed."""
 
-    layout: bytes  # changes whenever either does
+    layout: bytes  # changes whenever that does
     record_bytes: int
-    keys_per_record: int
 
-    def pack(self, columns: Mapping[str, pa.Array]) -> Packed:
+    def pack(self, columns: Mapping[str, pa.Array]) -> Buffer:
         """Pack columns of texts as the base holds them, by what they hold: `name`, `birth_date`, … A null is not held."""
+        ...
+
+    def learn(self, records: Buffer) -> Learned:
+        """Choose how keys are made, from all packed records of a base; may note in each what only all together tell."""
+        ...
+
+    def recall(self, saved: bytes) -> Learned:
+        """Return what was learnt before. Raises ValueError for what was not saved."""
+        ...
+
+    def plain(self, records: Buffer) -> Buffer:
+        """Return packed records without what `learn` has noted in them, so that they can be compared with others."""
         ...
 
 
@@ -44,14 +62,12 @@ class Packer:
 
     def __init__(self, search: PersonSearch, packing: Packing) -> None:
         self.fields = search.fields()
-        self.record_bytes = packing.record_bytes
-        self.keys_per_record = packing.keys_per_record
+        self.packing = packing
         self.layout = hashlib.sha256(msgspec.msgpack.encode([FORMAT, packing.layout, self.fields])).digest()
-        self._packing = packing
 
-    def pack(self, records: Sequence[Mapping[str, str | None]]) -> Packed:
+    def pack(self, records: Sequence[Mapping[str, str | None]]) -> Buffer:
         """Pack records of the base."""
-        return self._packing.pack(
+        return self.packing.pack(
             {kind: pa.array([record.get(field) for record in records], pa.string()) for kind, field in self.fields.items()}
         )
 
