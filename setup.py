@@ -109,7 +109,6 @@ MODULES: dict[str, tuple[str, ...]] = {
     "query_index": (),
     "query_build": (),
     "search": (),
-    "search": (),
 }
 
 # Module by module, what is written in C.

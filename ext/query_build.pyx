@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 
 from broker._native.query_index cimport (
     INDEX_LAYOUT_BYTES,
+    INDEX_MOST_LEARNED,
     INDEX_MOST_KEYS,
     INDEX_MOST_STRIDE,
     RECORD_KEY_MOST,
@@ -30,8 +31,7 @@ cdef extern from "record_keys.h" nogil:
 
 cdef extern from "postings.h" nogil:
     enum:
-        POSTINGS_LEAST_BITS
-        POSTINGS_MOST_BITS
+        POSTINGS_MOST
     ctypedef enum PostingsStatus:
         POSTINGS_OK, POSTINGS_NO_ROOM, POSTINGS_TOO_MANY
     ctypedef struct PostingsBuild:
@@ -76,8 +76,8 @@ def key_words(list keys not None, uint64_t heap_at):
 
 
 cdef struct Counts:
-    uint32_t rows, stride, keys_per_record, bits
-    uint64_t heap_bytes
+    uint32_t rows, stride, keys_per_record
+    uint64_t heap_bytes, learned_bytes
 
 
 cdef IndexHeader header_of(Counts counts, uint64_t slots) except *:
@@ -86,11 +86,22 @@ cdef IndexHeader header_of(Counts counts, uint64_t slots) except *:
     memset(&header, 0, sizeof(header))
     if not 1 <= counts.stride <= INDEX_MOST_STRIDE or counts.keys_per_record > INDEX_MOST_KEYS:
         raise ValueError(f"a record has 1 to {INDEX_MOST_STRIDE} bytes and at most {INDEX_MOST_KEYS} keys")
-    if not POSTINGS_LEAST_BITS <= counts.bits <= POSTINGS_MOST_BITS or slots > 0x7FFFFFFF:
-        raise ValueError("there are too many or too few buckets or slots")
+    if slots > POSTINGS_MOST:
+        raise OverflowError("keys: more than an index takes")
+    if counts.learned_bytes > INDEX_MOST_LEARNED:
+        raise ValueError(f"learned: must be at most {INDEX_MOST_LEARNED} bytes")
+    header.learned_bytes = counts.learned_bytes
     header.rows, header.stride, header.keys_per_record = counts.rows, counts.stride, counts.keys_per_record
-    header.bits, header.slots, header.heap_bytes = counts.bits, <uint32_t>slots, counts.heap_bytes
+    header.bits, header.slots, header.heap_bytes = postings_bits(slots), <uint32_t>slots, counts.heap_bytes
     return header
+
+
+def places(uint32_t rows, uint32_t stride, *, uint32_t keys_per_record=0, uint64_t pairs=0, uint64_t heap_bytes=0,
+           uint64_t learned_bytes=0):
+    """See `query_build.pyi`."""
+    cdef IndexHeader header = header_of(Counts(rows, stride, keys_per_record, heap_bytes, learned_bytes), pairs)
+    cdef IndexSections at = index_sections(&header)
+    return {"records": at.records, "words": at.words, "heap": at.heap, "file": at.file}
 
 
 @cython.final
@@ -154,20 +165,12 @@ cdef class Postings:
             raise ValueError("these postings are closed, or used up")
         return 0
 
-    cdef Counts _counts(self, uint32_t stride, uint64_t heap_bytes):
-        return Counts(self._rows, stride, self._keys_per_record, postings_bits(self._build.added), heap_bytes)
-
-    def places(self, uint32_t stride, uint64_t heap_bytes):
-        """See `query_build.pyi`."""
-        cdef IndexHeader header = header_of(self._counts(stride, heap_bytes), self._build.added)
-        cdef IndexSections at = index_sections(&header)
-        return {"records": at.records, "words": at.words, "heap": at.heap, "file": at.file}
-
-    def seal(self, file, *, uint32_t stride, uint64_t heap_bytes, uint32_t cap, bytes layout not None, uint64_t build,
-             int64_t built_at_ms):
+    def seal(self, file, *, uint32_t stride, uint64_t heap_bytes, uint32_t cap, bytes layout not None, bytes learned not None,
+             uint64_t build, int64_t built_at_ms):
         """See `query_build.pyi`."""
         cdef Py_buffer view
-        cdef IndexHeader header = header_of(self._counts(stride, heap_bytes), self._build.added)
+        cdef Counts counts = Counts(self._rows, stride, self._keys_per_record, heap_bytes, <uint64_t>len(learned))
+        cdef IndexHeader header = header_of(counts, self._build.added)
         self._check()
         if len(layout) != INDEX_LAYOUT_BYTES:
             raise ValueError(f"layout: must be {INDEX_LAYOUT_BYTES} bytes")
@@ -175,11 +178,11 @@ cdef class Postings:
         header.build, header.built_at_ms = build, built_at_ms
         PyObject_GetBuffer(file, &view, PyBUF_WRITABLE)
         try:
-            return self._write(&view, &header, cap)
+            return self._write(&view, &header, learned, cap)
         finally:
             PyBuffer_Release(&view)
 
-    cdef object _write(self, Py_buffer *view, IndexHeader *header, uint32_t cap):
+    cdef object _write(self, Py_buffer *view, IndexHeader *header, bytes learned, uint32_t cap):
         cdef IndexSections at = index_sections(header)
         cdef PostingsBuilt built
         cdef int status
@@ -187,6 +190,7 @@ cdef class Postings:
         if <uint64_t>view.len < at.file or <size_t>memory % 64:
             raise ValueError(f"file: must be at least {at.file} bytes, aligned to 64")
         self._spent = True
+        memcpy(memory + at.learned, PyBytes_AS_STRING(learned), len(learned))
         with nogil:
             status = postings_finish(&self._build, header.bits, cap, <uint32_t *>(memory + at.directory),
                                      <uint32_t *>(memory + at.slots), self._build.added, &built)

@@ -19,7 +19,8 @@ IndexSections index_sections(const IndexHeader *header)
     at.records = INDEX_PAGE;
     at.words = aligned(at.records + (uint64_t)header->rows * header->stride);
     at.heap = aligned(at.words + (uint64_t)header->rows * sizeof(uint64_t));
-    at.directory = aligned(at.heap + header->heap_bytes);
+    at.learned = aligned(at.heap + header->heap_bytes);
+    at.directory = aligned(at.learned + header->learned_bytes);
     at.slots = aligned(at.directory + (((uint64_t)1 << header->bits) + 1) * sizeof(uint32_t));
     at.checksums = aligned(at.slots + (uint64_t)header->slots * sizeof(uint32_t));
     at.chunks = (at.checksums - INDEX_PAGE + INDEX_CHUNK - 1) / INDEX_CHUNK;
@@ -46,7 +47,8 @@ static int is_possible(const IndexHeader *header)
 {
     return header->stride >= 1 && header->stride <= INDEX_MOST_STRIDE && header->keys_per_record <= INDEX_MOST_KEYS &&
            header->bits >= POSTINGS_LEAST_BITS && header->bits <= POSTINGS_MOST_BITS && header->slots <= POSTINGS_MOST &&
-           header->rows < NO_SLOT && header->heap_bytes <= (uint64_t)1 << 48;
+           header->rows < NO_SLOT && header->heap_bytes <= (uint64_t)1 << 48 &&
+           header->learned_bytes <= INDEX_MOST_LEARNED;
 }
 
 static IndexStatus check_header(const IndexHeader *header)
@@ -95,7 +97,8 @@ IndexStatus index_open(QueryIndex *index, const void *memory, size_t bytes)
     size_t table = (size_t)(index->sections.chunks * sizeof(uint32_t));
     if (checksum_of(index->memory + index->sections.checksums, table) != index->header->checksum_of_checksums)
         return INDEX_DAMAGED;
-    return INDEX_OK;
+    uint64_t first = (index->sections.learned - INDEX_PAGE) / INDEX_CHUNK;
+    return index_damaged(index, first, (index->sections.directory - INDEX_PAGE) / INDEX_CHUNK + 1) ? INDEX_DAMAGED : INDEX_OK;
 }
 
 /* --- sealing and verifying ------------------------------------------------------------------------------------------------ */

@@ -21,6 +21,7 @@
 #define INDEX_CHUNK 0x100000u   /* bytes that share a checksum */
 #define INDEX_LAYOUT_BYTES 32u  /* a digest of how records and keys are made */
 #define INDEX_MOST_STRIDE 4096u
+#define INDEX_MOST_LEARNED 0x1000000u /* bytes */
 #define INDEX_MOST_KEYS 128u    /* of a record, with places that have none */
 
 typedef struct {
@@ -34,13 +35,14 @@ typedef struct {
     uint32_t dropped_buckets;
     uint64_t dropped_slots;
     uint64_t heap_bytes;           /* of the keys of records */
+    uint64_t learned_bytes;        /* of what was learnt from all records together, and keys cannot be made without */
     uint32_t checksum_of_checksums;
     uint32_t checksum; /* CRC-32C of all before it */
 } IndexHeader;
 
 /* Where the sections stand in the file; each begins on a multiple of 64. */
 typedef struct {
-    uint64_t records, words, heap, directory, slots, checksums, file;
+    uint64_t records, words, heap, learned, directory, slots, checksums, file;
     uint64_t chunks;
 } IndexSections;
 
@@ -60,7 +62,8 @@ typedef enum { INDEX_OK, INDEX_IS_NONE, INDEX_OTHER_FORMAT, INDEX_CUT_OFF, INDEX
 /* Where everything stands in a file with these counts. */
 IndexSections index_sections(const IndexHeader *header);
 
-/* Look into a mapped file of `bytes` bytes, aligned as pages are; its header and the table of checksums are verified. */
+/* Look into a mapped file of `bytes` bytes, aligned as pages are; its header, the table of checksums and what was learnt are
+ * verified. */
 IndexStatus index_open(QueryIndex *index, const void *memory, size_t bytes);
 
 /* Write the header of a file whose sections are written, and the checksums of all of it. `header->layout`, `build`, counts and

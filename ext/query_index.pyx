@@ -125,6 +125,12 @@ cdef class Index:
             "chunks": self.index.sections.chunks,
         }
 
+    def learned(self):
+        """See `query_index.pyi`."""
+        self.check_open()
+        return PyBytes_FromStringAndSize(<const char *>self.index.memory + self.index.sections.learned,
+                                         <Py_ssize_t>self.index.header.learned_bytes)
+
     def damaged(self, uint64_t begin, uint64_t end):
         """See `query_index.pyi`."""
         self.check_open()

@@ -1,4 +1,4 @@
-"""Building a query index (ext/postings.c, ext/record_keys.c): pairs of a blocking key and a slot are collected in scratch memory,
+"""Building a query index (ext/postings.c, ext/record_keys.c): pairs of a blocking key and a slot are collected in scratch,
 partition by partition, and then sorted by counting into the file itself. Time is linear in the pairs, memory is the caller's.
 """
 
@@ -21,6 +21,16 @@ def key_words(keys: list[bytes], heap_at: int) -> tuple[bytes, bytes]:
 
     Raises:
         ValueError: a key is not of 1 to 511 bytes.
+    """
+
+def places(
+    rows: int, stride: int, *, keys_per_record: int = 0, pairs: int = 0, heap_bytes: int = 0, learned_bytes: int = 0
+) -> Places:
+    """Return where sections are in the file of an index; up to the heap they depend on rows and stride alone.
+
+    Raises:
+        ValueError: no record is that big, or has that many keys.
+        OverflowError: there are more pairs than an index takes.
     """
 
 @final
@@ -48,20 +58,23 @@ class Postings:
             OverflowError: there were more pairs than announced, or than 2³¹-1; nothing can be added any more.
         """
 
-    def places(self, stride: int, heap_bytes: int) -> Places:
-        """Return where sections are in the file of an index of what was added so far.
-
-        `records` and `words` depend on the number of rows alone, and `heap` too.
-        """
-
     def seal(
-        self, file: Buffer, *, stride: int, heap_bytes: int, cap: int, layout: bytes, build: int, built_at_ms: int
+        self,
+        file: Buffer,
+        *,
+        stride: int,
+        heap_bytes: int,
+        cap: int,
+        layout: bytes,
+        learned: bytes,
+        build: int,
+        built_at_ms: int,
     ) -> int:
         """Write postings, checksums and header into a file that has its other sections; returns how long it has become.
 
-        Buckets of more than `cap` slots are left empty: a key that so many share tells nobody apart. 0 is no cap.
+        `learned` is kept for who makes keys. Buckets of more than `cap` slots are left empty: a key that so many share tells nobody apart. 0 is no cap.
 
         Raises:
-            ValueError: the file is smaller than `places` has it.
+            ValueError: the file is smaller than `places` has it for what was added.
             OverflowError: there are more pairs than an index takes.
         """

@@ -38,7 +38,7 @@ class Index:
     """An index and its delta, open. Memory stays borrowed until `close`."""
 
     def __init__(self, file: Buffer, delta: Buffer | None = None, *, writable: bool = False) -> None:
-        """Look into mapped files; headers are verified, contents are not.
+        """Look into mapped files; headers and what was learnt are verified, the rest is not.
 
         Raises:
             Unusable: one of them is damaged, cut off, of another format; or the delta is of another index.
@@ -52,6 +52,9 @@ class Index:
         """
 
     def facts(self) -> Facts: ...
+    def learned(self) -> bytes:
+        """Return what was learnt from all records together when the index was built; it was verified."""
+
     def damaged(self, begin: int, end: int) -> int:
         """Verify chunks of 1 MiB from `begin` up to `end`; returns how many are not as written. Lets other threads run."""
 

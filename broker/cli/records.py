@@ -29,7 +29,9 @@ from broker.errors import BaseUnusable, ConfigurationError, DirectoryUnusable, R
 from broker.model.catalogue import BaseDeclaration
 from broker.policy.store import open_control
 from broker.records import change, sources
+from broker.records.index_check import IndexFacts, facts_of, problems
 from broker.records.load import BadRow, Loaded, Source, load
+from broker.records.packing import PACKINGS
 from broker.records.sources import Wanted
 from broker.records.store import Store, open_store
 
@@ -70,9 +72,25 @@ def load_(
     with _refusals(bad_rows), _opened(wanted, files or [], encoding) as given:
         if from_sql:
             given.append(sources.from_query(wanted, _url(from_sql, password_file), query))
-        loaded = load(config, declared, given, most_bad_rows=allow_bad)
+        with _bars() as bars:
+            loaded = load(config, declared, given, most_bad_rows=allow_bad, indexing=functools.partial(_indexing, bars))
     _write_bad_rows(bad_rows, loaded.problems)
-    _tell(base, given, loaded, {"stored": loaded.stored, "bytes": loaded.bytes}, json)
+    what = {"stored": loaded.stored, "bytes": loaded.bytes}
+    _tell(base, given, loaded, what | ({"index_bytes": loaded.index_bytes} if loaded.index_bytes else {}), json)
+
+
+@app.command("index")
+def index_(base: Base, file: ConfigFile = None, json: Json = False) -> None:
+    """Build the query index of a base anew out of its records; readers see it when it is whole, and until then the old."""
+    config, declared = _declared(file, base)
+    with _refusals(None), _bars() as bars:
+        built = change.index(config, declared, lambda records: _indexing(bars, records))
+    if json:
+        emit({"base": base, **built._asdict()})
+        return
+    say(f"{base}: {built.records} records indexed, {built.bytes / (1 << 20):.1f} MiB")
+    if built.dropped_keys:
+        say(f"  {built.dropped_keys} keys are shared by too many records to find one by")
 
 
 @app.command()
@@ -119,8 +137,8 @@ def stat(file: ConfigFile = None, json: Json = False) -> None:
     if json:
         emit({"bases": facts})
         return
-    columns = ("base", "records", "MiB", "loaded at", "state")
-    table(columns, [(f["base"], f["records"], f["mib"], f["loaded_at"], f["state"]) for f in facts])
+    columns = ("base", "records", "MiB", "loaded at", "state", "index")
+    table(columns, [(f["base"], f["records"], f["mib"], f["loaded_at"], f["state"], _told(f.get("index"))) for f in facts])
 
 
 @app.command()
@@ -132,7 +150,11 @@ def check(base: Base, file: ConfigFile = None, json: Json = False) -> None:
         if damaged:
             raise RecordsRefused(f"base `{base}`: {damaged} of {len(store)} records are damaged; load it again")
         records = len(store)
-    emit({"base": base, "records": records, "damaged": 0}) if json else say(f"{records} records, all whole")
+        indexed = _check_index(store, declared)
+    if json:
+        emit({"base": base, "records": records, "damaged": 0, "index": "whole" if indexed else "none"})
+    else:
+        say(f"{records} records, all whole{', and so is their index' if indexed else ''}")
 
 
 @app.command()
@@ -281,11 +303,37 @@ def _tell(base: str, given: list[Source], read: Loaded, what: dict[str, int], js
         say(f"  {read.bad_rows} rows were wrong and left out")
 
 
+def _told(index: IndexFacts | None) -> str:
+    if index is None:
+        return ""
+    since = f", {index.changes} of {index.room} changes" if index.changes else ""
+    return index.state if not index.mib else f"{index.state}: {index.mib} MiB of {index.built_at}{since}"
+
+
+def _check_index(store: Store, base: BaseDeclaration) -> bool:
+    """Check the index, if the base has one. Raises RecordsRefused."""
+    packer = PACKINGS.packer(base.search)
+    if packer is None:
+        return False
+    with _bars() as bars:
+        found = problems(store, packer, _indexing(bars, len(store)))
+    if found:
+        raise RecordsRefused(f"base `{base.id}`: its index is wrong: {'; '.join(found)}; run `broker records index`")
+    return True
+
+
+def _indexing(bars: Progress, records: int) -> Callable[[int], None]:
+    task = bars.add_task("index", total=records)
+    return lambda done: bars.advance(task, done)
+
+
 def _fact(config: Config, base: BaseDeclaration) -> dict[str, Any]:
     try:
         with _reading(config, base) as store:
             loaded = dt.datetime.fromtimestamp(store.about.loaded_at_ms // 1000, dt.UTC).isoformat()
             mib = f"{store.disk_bytes / (1 << 20):.1f}"
-            return {"base": base.id, "records": str(len(store)), "mib": mib, "loaded_at": loaded, "state": "ok"}
+            fact = {"base": base.id, "records": str(len(store)), "mib": mib, "loaded_at": loaded, "state": "ok"}
+            packer = PACKINGS.packer(base.search)
+            return fact | ({"index": facts_of(store, packer)} if packer else {})
     except BaseUnusable as error:
         return {"base": base.id, "records": "", "mib": "", "loaded_at": "", "state": error.why}

@@ -118,7 +118,9 @@ def choose(schema: Schema, rows: Rows, most_keys: int = MOST_KEYS) -> Blocking:
 
 def _implies(rule: Rule, other: Rule) -> bool:
     """Whether records that share a key of the rule also share one of the other."""
-    return all(any(field == own and (atom == part or atom in COARSER.get(part, ())) for own, part in rule) for field, atom in other)
+    return all(
+        any(field == own and (atom == part or atom in COARSER.get(part, ())) for own, part in rule) for field, atom in other
+    )
 
 
 def _expected(schema: Schema, rule: Rule, sample: Rows, count: int) -> float:

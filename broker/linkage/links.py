@@ -84,12 +84,18 @@ class Linkage:
         """Give all pairs of at least LEAST_PROBABILITY."""
         least = float(np.log(LEAST_PROBABILITY) - np.log(max(self.model.matches, 1e-9) / self.size) - _SLACK)
         pieces = list(_pieces(self.index, rows, self.model.weights(), least, within))
-        found = Found(*(np.concatenate(columns) for columns in zip(*(piece[:3] for piece in pieces), strict=True)), np.empty(0), sum(piece[3] for piece in pieces))
+        found = Found(
+            *(np.concatenate(columns) for columns in zip(*(piece[:3] for piece in pieces), strict=True)),
+            np.empty(0),
+            sum(piece[3] for piece in pieces),
+        )
         found = Found(found.left, found.right, found.patterns, self.model.log_odds(found.patterns, self.size), found.compared)
         return found.where(found.log_odds >= np.log(LEAST_PROBABILITY))
 
 
-def _pieces(index: native.Index, rows: Rows, weights: np.ndarray, least: float, within: bool, step: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray, Patterns, int]]:
+def _pieces(
+    index: native.Index, rows: Rows, weights: np.ndarray, least: float, within: bool, step: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray, Patterns, int]]:
     total = len(range(0, len(rows), step))
     for first in range(0, max(total, 1), _SLICE):
         count = min(_SLICE, total - first)

@@ -81,7 +81,10 @@ class Model:
         """Tell, by field, the level and its bits."""
         bits = self.bits
         found = [pattern >> 4 * place & 15 for place in range(len(self.schema.fields))]
-        return {field.name: (level, float(bits[place, level])) for place, (field, level) in enumerate(zip(self.schema.fields, found, strict=True))}
+        return {
+            field.name: (level, float(bits[place, level]))
+            for place, (field, level) in enumerate(zip(self.schema.fields, found, strict=True))
+        }
 
     def to_json(self) -> bytes:
         """Write the model."""

@@ -130,6 +130,24 @@ class RecordField(Value, frozen=True, kw_only=True):
     required: bool = False  # a record without it is refused when it is loaded
 
 
+class PersonSearch(Value, frozen=True, kw_only=True):
+    """Which fields of a base tell people apart, by what they hold; so they can be searched for by what is known of them.
+
+    A base that says this has a query index, made when it is loaded. What is not said is not searched by.
+    """
+
+    name: FieldName
+    resident_id: FieldName | None = None
+    sex: FieldName | None = None
+    birth_date: FieldName | None = None
+    address: FieldName | None = None
+    phone: FieldName | None = None
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields that are searched by: what they hold, in a fixed order, and their names in the base."""
+        return {kind: name for kind in self.__struct_fields__ if (name := getattr(self, kind)) is not None}
+
+
 class BaseDeclaration(Value, frozen=True, kw_only=True):
     """Records of one kind, e.g. the population, under one key; loaded by `broker records load`."""
 
@@ -137,6 +155,7 @@ class BaseDeclaration(Value, frozen=True, kw_only=True):
     title: str = ""
     key: Annotated[tuple[FieldName, ...], msgspec.Meta(min_length=1, max_length=8)]
     fields: Annotated[dict[FieldName, RecordField], msgspec.Meta(min_length=1, max_length=256)]
+    search: PersonSearch | None = None  # None: its records are found by their key alone
 
 
 # --- interfaces: what can be asked --------------------------------------------------------------------------------------

@@ -152,6 +152,32 @@ def _base_problems(base: BaseDeclaration) -> Iterator[str]:
     for name, field in base.fields.items():
         if titles.count(field.title) > 1 or (field.title in base.fields and field.title != name):
             yield f"fields.{name}.title: means another field too, so a column of that name would"
+    if base.search:
+        yield from _search_problems(base, base.search.fields())
+
+
+# What a field may be of that is searched by; a sex or a phone number has no type of its own.
+_SEARCHED = {
+    "name": (SemanticType.PERSON_NAME,),
+    "resident_id": (SemanticType.RESIDENT_ID,),
+    "sex": (SemanticType.TEXT, SemanticType.NUMBER),
+    "birth_date": (SemanticType.DATE,),
+    "address": (SemanticType.ADDRESS,),
+    "phone": (SemanticType.TEXT, SemanticType.NUMBER),
+}
+
+
+def _search_problems(base: BaseDeclaration, searched: Mapping[str, str]) -> Iterator[str]:
+    for kind, name in searched.items():
+        types = _SEARCHED[kind]
+        if name not in base.fields:
+            yield f"search.{kind}: `{name}` is not a field"
+        elif base.fields[name].type not in types:
+            yield f"search.{kind}: `{name}` must be of type {' or '.join(types)}"
+        elif list(searched.values()).index(name) != list(searched).index(kind):
+            yield f"search.{kind}: `{name}` is searched by already"
+    if len(searched) == 1:
+        yield "search: a name alone tells nobody apart; name another field"
 
 
 def _records_problems(interface: Interface, bases: Mapping[str, BaseDeclaration]) -> Iterator[str]:

@@ -5,19 +5,26 @@ What must not go in here: replacing a whole base (load.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import lmdb
+import structlog
 
+from broker._native.query_index import Unusable
 from broker.config import Config
-from broker.errors import RecordsRefused
+from broker.errors import ConfigurationError, RecordsRefused
 from broker.model.catalogue import BaseDeclaration
 from broker.records import generations
+from broker.records.index import IndexChanges
+from broker.records.index_build import Built, Progress, build
 from broker.records.load import Loaded, Source, good_rows, judge, note_bad, unusable
+from broker.records.packing import PACKINGS, Packer
 from broker.records.rows import Problem, read_key
-from broker.records.store import Change, directory_of, open_store
+from broker.records.store import Change, Store, directory_of, open_store
+
+log = structlog.get_logger("records")
 
 
 @dataclass
@@ -29,6 +36,7 @@ class Changed:
     replaced: int = 0
     removed: int = 0
     absent: int = 0  # were to be removed, and are not there
+    index_built: bool = False  # the query index could not follow and was built anew
 
 
 def upsert(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, most_bad_rows: int) -> Changed:
@@ -41,7 +49,7 @@ def upsert(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, 
         DirectoryUnusable: it cannot be written, or has no more room.
     """
     changed = Changed()
-    with _changing(config, base) as change:
+    with _changing(config, base, changed) as change:
         seen = set()
         for numbered in good_rows(base, sources, changed.read):
             if numbered.row.key in seen:
@@ -59,7 +67,7 @@ def upsert(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, 
 def delete(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, most_bad_rows: int) -> Changed:
     """Take out the records whose keys the rows name. Raises as `upsert` does."""
     changed = Changed()
-    with _changing(config, base) as change:
+    with _changing(config, base, changed) as change:
         for source in sources:
             for number, written in enumerate(source.rows, 1):
                 changed.read.rows += 1
@@ -75,8 +83,31 @@ def delete(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, 
     return changed
 
 
+def index(config: Config, base: BaseDeclaration, indexing: Callable[[int], Progress]) -> Built:
+    """Build the query index of a base anew out of its records. `indexing` is as for `load`.
+
+    Raises:
+        BaseUnusable: nothing was loaded, or a record is damaged.
+        BaseBusy: another process is writing the base.
+        ConfigurationError: the base is not declared to be searched.
+        DirectoryUnusable: it cannot be written, or has no more room.
+    """
+    directory = directory_of(config, base.id)
+    packer = PACKINGS.packer(base.search)
+    if packer is None:
+        raise ConfigurationError(f"base `{base.id}`: is not declared to be searched, so it has no index")
+    with generations.writing(directory):
+        store = open_store(config, base, readonly=False)
+        try:
+            return build(store, packer, indexing(len(store)))
+        except (OSError, lmdb.Error) as error:
+            raise unusable(directory, error) from error
+        finally:
+            store.close()
+
+
 @contextmanager
-def _changing(config: Config, base: BaseDeclaration) -> Iterator[Change]:
+def _changing(config: Config, base: BaseDeclaration, changed: Changed) -> Iterator[Change]:
     directory = directory_of(config, base.id)
     with generations.writing(directory):
         store = open_store(config, base, readonly=False)
@@ -85,9 +116,28 @@ def _changing(config: Config, base: BaseDeclaration) -> Iterator[Change]:
             if new:
                 raise RecordsRefused(f"base `{base.id}` was loaded before it had the field `{new[0]}`; load it again")
             store.free_dead_readers()
-            with store.changing() as change:
+            packer = PACKINGS.packer(base.search)
+            with _following(store, packer) as follower, store.changing(follower) as change:
                 yield change
+            if packer and not store.indexed():
+                build(store, packer)
+                changed.index_built = True
         except (OSError, lmdb.Error) as error:
             raise unusable(directory, error) from error
         finally:
             store.close()
+
+
+@contextmanager
+def _following(store: Store, packer: Packer | None) -> Iterator[IndexChanges | None]:
+    """Change the query index with the base, where there is one that can be."""
+    try:
+        follower = IndexChanges(store, packer) if packer else None
+    except Unusable as error:
+        log.warning("query index cannot be changed, and is built anew", base=store.base.id, why=str(error))
+        follower = None
+    try:
+        yield follower
+    finally:
+        if follower:
+            follower.close()

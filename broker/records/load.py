@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,10 @@ from broker.config import Config
 from broker.errors import DirectoryUnusable, RecordsRefused
 from broker.model.catalogue import BaseDeclaration
 from broker.records import generations
+from broker.records.index_build import Progress, build
+from broker.records.packing import PACKINGS
 from broker.records.rows import Problem, Row, pack, read_row
-from broker.records.store import ABOUT, FORMAT, About, directory_of, map_bytes
+from broker.records.store import ABOUT, FORMAT, About, Store, directory_of, map_bytes
 
 _ROWS_A_BATCH = 100_000  # sorted before they are put in, which keeps neighbours together, and one transaction
 _MOST_PROBLEMS = 10_000  # kept; the others are counted
@@ -56,6 +58,7 @@ class Loaded:
     problems: list[BadRow] = field(default_factory=list)  # at most 10,000
     unusual: dict[str, int] = field(default_factory=dict)  # values without canonical form, kept as written, by field
     bytes: int = 0
+    index_bytes: int = 0  # of the query index, where the base has one
 
 
 class Numbered(NamedTuple):
@@ -66,8 +69,17 @@ class Numbered(NamedTuple):
     row: Row
 
 
-def load(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, most_bad_rows: int) -> Loaded:
+def load(
+    config: Config,
+    base: BaseDeclaration,
+    sources: Iterable[Source],
+    *,
+    most_bad_rows: int,
+    indexing: Callable[[int], Progress] = lambda _: lambda _: None,
+) -> Loaded:
     """Replace what a base holds by the rows of all sources. Readers see all of it at once, or nothing of it.
+
+    `indexing` is told how many records the query index will have, and returns what is told of its progress.
 
     Raises:
         RecordsRefused: more than `most_bad_rows` rows are wrong, or none is right; nothing has changed.
@@ -81,6 +93,7 @@ def load(config: Config, base: BaseDeclaration, sources: Iterable[Source], *, mo
             try:
                 loaded = _fill(made, map_bytes(config), base, sources)
                 judge(loaded, most_bad_rows)
+                _index(made, map_bytes(config), base, loaded, indexing)
                 generations.publish(made)
             finally:
                 if generations.current_or_none(directory) != made.name:
@@ -119,6 +132,17 @@ def _fill(made: Path, size: int, base: BaseDeclaration, sources: Iterable[Source
     finally:
         environment.close()
     return loaded
+
+
+def _index(made: Path, size: int, base: BaseDeclaration, loaded: Loaded, indexing: Callable[[int], Progress]) -> None:
+    packer = PACKINGS.packer(base.search)
+    if packer is None:
+        return
+    store = Store(generations.open_generation(made, size, readonly=False), base)
+    try:
+        loaded.index_bytes = build(store, packer, indexing(len(store))).bytes
+    finally:
+        store.close()
 
 
 def good_rows(base: BaseDeclaration, sources: Iterable[Source], loaded: Loaded) -> Iterator[Numbered]:

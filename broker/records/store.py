@@ -6,8 +6,10 @@ What must not go in here: how a generation is filled and takes its place (load.p
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import lmdb
 import msgspec
@@ -20,7 +22,9 @@ from broker.records import generations, rows
 from broker.records.rows import Damaged, Record, Row
 
 FORMAT = 1
-ABOUT = b"\0about"  # no key of a record begins with NUL
+# No key of a record begins with NUL.
+ABOUT = b"\0about"
+INDEXED = b"\0indexed"
 
 log = structlog.get_logger("records")
 
@@ -33,21 +37,53 @@ class About(msgspec.Struct, frozen=True, kw_only=True):
     loaded_at_ms: int
 
 
+class Indexed(msgspec.Struct, frozen=True, kw_only=True):
+    """Which query index is of these records. It is written together with them, so one that lags behind is known."""
+
+    build: int
+    entries: int  # of its delta, that are of these records
+    transaction: int = 0  # that wrote this: if it is not the last one, somebody wrote who knows of no index
+
+
+class Follower(Protocol):
+    """What is changed together with the records of a base."""
+
+    def put(self, row: Row) -> None:
+        """A record takes its place."""
+
+    def remove(self, key: bytes) -> None:
+        """A record is gone, if it was there."""
+
+    def prepare(self) -> Indexed | None:
+        """Make all of it durable, seen by nobody yet; None where it could not follow, and nothing is indexed any more."""
+
+    def publish(self) -> None:
+        """The records are changed, durably."""
+
+    def abandon(self) -> None:
+        """The records are as they were."""
+
+
 class Change:
     """Changes of a base that are made together."""
 
-    def __init__(self, transaction: lmdb.Transaction, names: Sequence[str]) -> None:
+    def __init__(self, transaction: lmdb.Transaction, names: Sequence[str], follower: Follower | None) -> None:
         self._transaction = transaction
         self._names = names
+        self._follower = follower
 
     def put(self, row: Row) -> bool:
         """Write a record; tells whether its key is new."""
         packed = rows.pack(row, self._names)
+        if self._follower:
+            self._follower.put(row)
         added = self._transaction.put(row.key, packed, overwrite=False)
         return bool(added) or not self._transaction.put(row.key, packed)
 
     def remove(self, key: bytes) -> bool:
         """Delete a record; tells whether there was one."""
+        if self._follower:
+            self._follower.remove(key)
         return bool(self._transaction.delete(key))
 
 
@@ -79,10 +115,12 @@ class Store:
     @property
     def disk_bytes(self) -> int:
         """What it takes on disk."""
-        return Path(self._environment.path(), generations.DATA).stat().st_size
+        return (self.directory / generations.DATA).stat().st_size
 
     def __len__(self) -> int:
-        return int(self._environment.stat()["entries"]) - 1  # less what it says of itself
+        with self._environment.begin() as transaction:
+            about_itself = sum(transaction.get(key) is not None for key in (ABOUT, INDEXED))
+            return int(transaction.stat(self._environment.open_db(txn=transaction))["entries"]) - about_itself
 
     def __iter__(self) -> Iterator[tuple[bytes, Record]]:
         """Yield every record, in order of its key, as of one moment. Raises BaseUnusable."""
@@ -100,11 +138,47 @@ class Store:
                 again = rows.read_row(self.about.base, record)
                 yield not isinstance(again, Row) or again.key != key
 
+    def batches(self, rows: int) -> Iterator[tuple[list[bytes], list[Record]]]:
+        """Yield keys and records, so many at a time, in order of the keys, as of one moment. Raises BaseUnusable."""
+        each = iter(self)
+        while batch := list(itertools.islice(each, rows)):
+            keys, records = zip(*batch, strict=True)
+            yield list(keys), list(records)
+
     @contextlib.contextmanager
-    def changing(self) -> Iterator[Change]:
+    def changing(self, follower: Follower | None = None) -> Iterator[Change]:
         """Change records within the context: all of it, durably, at its end, or with an exception nothing of it."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                yield Change(transaction, self._names, follower)
+                _note_index(transaction, follower.prepare() if follower else None)
+        except BaseException:
+            if follower:
+                follower.abandon()
+            raise
+        if follower:
+            follower.publish()
+
+    def put_in_force(self, index: Indexed) -> None:
+        """Note, durably, which query index is of the records as they are."""
         with self._environment.begin(write=True) as transaction:
-            yield Change(transaction, self._names)
+            _note_index(transaction, index)
+        self._environment.sync(True)
+
+    def indexed(self) -> Indexed | None:
+        """Return which query index is of the records as they are now; None if none is."""
+        with self._environment.begin() as transaction:
+            stored, now = transaction.get(INDEXED), transaction.id()
+        try:
+            found = msgspec.json.decode(stored, type=Indexed) if stored else None
+        except msgspec.MsgspecError:
+            return None
+        return found if found and found.transaction == now else None
+
+    @property
+    def directory(self) -> Path:
+        """Where the generation is."""
+        return Path(self._environment.path())
 
     def free_dead_readers(self) -> None:
         """Let pages be used again that are kept for readers which were killed."""
@@ -117,7 +191,7 @@ class Store:
     def _stored(self) -> Iterator[tuple[bytes, bytes]]:
         try:
             with self._environment.begin(buffers=False) as transaction:
-                yield from ((key, stored) for key, stored in transaction.cursor() if key != ABOUT)
+                yield from ((key, stored) for key, stored in transaction.cursor() if key[:1] != b"\0")
         except lmdb.Error as error:
             raise BaseUnusable(self.base.id, "is damaged; load it again") from error
 
@@ -138,6 +212,14 @@ class Store:
         if problem:
             raise BaseUnusable(self.base.id, f"{problem}; load it again")
         return about
+
+
+def _note_index(transaction: lmdb.Transaction, index: Indexed | None) -> None:
+    if index:
+        noted = msgspec.structs.replace(index, transaction=transaction.id())
+        transaction.put(INDEXED, msgspec.json.encode(noted))
+    else:
+        transaction.delete(INDEXED)
 
 
 def drift(about: About, base: BaseDeclaration) -> str:
@@ -215,15 +297,15 @@ class Bases:
 
     def _find(self, base: BaseDeclaration, key: bytes) -> Record | None:
         try:
-            return self._store(base).find(key)
+            return self.store(base).find(key)
         except lmdb.MapResizedError:
             self._open.pop(base.id)[0].close()
-            return self._store(base).find(key)
+            return self.store(base).find(key)
 
     def readable(self, base: BaseDeclaration) -> bool:
         """Tell whether there is something to read."""
         try:
-            self._store(base)
+            self.store(base)
         except BaseUnusable:
             return False
         return True
@@ -234,7 +316,8 @@ class Bases:
             store.close()
         self._open.clear()
 
-    def _store(self, base: BaseDeclaration) -> Store:
+    def store(self, base: BaseDeclaration) -> Store:
+        """Return the current generation of a base, open. Raises BaseUnusable as `open_store`."""
         named = self._stamp(base.id)
         held = self._open.get(base.id)
         if held and held[1] == named and held[0].base == base:

@@ -46,17 +46,19 @@ cdef extern from "query_index.h" nogil:
     enum:
         INDEX_LAYOUT_BYTES
         INDEX_MOST_STRIDE
+        INDEX_MOST_LEARNED
         INDEX_MOST_KEYS
     ctypedef struct IndexHeader:
         unsigned char *layout
         uint64_t build
         int64_t built_at_ms
         uint32_t rows, stride, keys_per_record, bits, slots, dropped_buckets
-        uint64_t dropped_slots, heap_bytes
+        uint64_t dropped_slots, heap_bytes, learned_bytes
     ctypedef struct IndexSections:
-        uint64_t records, words, heap, directory, slots, checksums, file, chunks
+        uint64_t records, words, heap, learned, directory, slots, checksums, file, chunks
     ctypedef struct QueryIndex:
         const IndexHeader *header
+        const unsigned char *memory
         IndexSections sections
         uint32_t rows, stride
         Delta delta
