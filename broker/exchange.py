@@ -32,6 +32,7 @@ from broker.policy.authorise import authorise, resolve
 from broker.policy.identify import Identifier
 from broker.policy.spend import Limits
 from broker.records.answer import answered
+from broker.records.search import Searches
 from broker.records.store import Bases
 from broker.records.verdicts import judge as judge_record
 from broker.telemetry import metrics
@@ -51,6 +52,7 @@ class Exchange:
     limits: Limits
     providers: Providers
     bases: Bases
+    searches: Searches
     snapshot: Snapshot
     flights: SingleFlight = field(default_factory=SingleFlight)
     clock: Callable[[], Times] = lambda: Times.exactly(time.time_ns() // 1_000_000)

@@ -92,13 +92,13 @@ def _decide(exchange: Exchange, request: Request, peer: Peer) -> Sought:
     if not isinstance(operation, RecordsOperation) or not operation.search:
         raise InvalidRequest(Violation("base", "must be a record base that may be searched"))
     base = snapshot.bases[operation.base]
-    check_known(request, authority.fields, searched_fields(base, operation))
+    check_known(request, authority.fields, searched_fields(base, operation, authority.fields))
     return Sought(snapshot, times, interface, base, operation, authority, shows_data, request)
 
 
 def _find(exchange: Exchange, sought: Sought, bounds: Bounds) -> Sequence[Found]:
     known = {sought.operation.fields.get(name, name): text for name, text in (sought.request.known or {}).items()}
-    return exchange.bases.search(sought.base, known, bounds.most or _EVERYDAY_CANDIDATES, bounds.least_probability)
+    return exchange.searches.search(sought.base, known, bounds.most or _EVERYDAY_CANDIDATES, bounds.least_probability)
 
 
 async def _spend(exchange: Exchange, sought: Sought, found: Sequence[Found]) -> Remaining:

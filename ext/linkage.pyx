@@ -25,6 +25,7 @@ from broker._native.linkage cimport (
     WEIGHT_LEVELS,
     CLayout,
     CPlan,
+    cell_set_rarity,
     hashed_bytes,
     plan_places,
     record_keys,
@@ -325,6 +326,16 @@ def count_rarity(Layout layout not None, field, tables):
     finally:
         for i in range(count):
             PyBuffer_Release(&views[<int>i])
+
+
+def rarity_mask(Layout layout not None):
+    """See `linkage.pyi`."""
+    cdef bytes row = bytes(layout.c.stride)
+    cdef uint8_t *at = <uint8_t *>PyBytes_AS_STRING(row)
+    cdef uint32_t i
+    for i in range(layout.c.count):
+        cell_set_rarity(layout.c.fields[i].kind, at + layout.c.fields[i].at, RARITY_STEPS - 1)
+    return row
 
 
 # --- keys --------------------------------------------------------------------------------------------------------

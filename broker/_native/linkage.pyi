@@ -46,6 +46,9 @@ def count_rarity(layout: Layout, field: int, tables: Sequence[Buffer]) -> tuple[
     on a value of it; how many rows had a value; and how many of them became missing.
     """
 
+def rarity_mask(layout: Layout) -> bytes:
+    """Return a row in which the bits that `count_rarity` writes are set, and no others."""
+
 @final
 class KeyPlan:
     """Rules that make the blocking keys of a record. Atoms are (field, kind of atom); rules one or two places in them."""

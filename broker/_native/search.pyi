@@ -3,8 +3,10 @@
 The time does not grow with how many records are alike: at most 512 candidates of a probe are compared.
 """
 
-from collections.abc import Buffer  # type: ignore[attr-defined]
-from collections.abc import Sequence
+from collections.abc import (
+    Buffer,  # type: ignore[attr-defined]
+    Sequence,
+)
 from typing import final
 
 from broker._native.linkage import KeyPlan
@@ -29,8 +31,8 @@ class Search:
     def find(self, values: tuple[str | None, ...], most: int, least: float = 0.0) -> list[tuple[int, float, float, int, int]]:
         """Return at most `most` candidates (and at most 32), the likeliest first, of a probability of `least` at least.
 
-        `values` are texts as they were written, one for each field of the layout, None for what is not known. Of each candidate:
-        its slot, its probability where at most one of all is the one meant, the logarithm of its own odds, the class but
+        `values` are texts as they were written, one for each field of the layout, None for what is not known. Of each
+        candidate: its slot, its probability where at most one of all is the one meant, the logarithm of its own odds, the class but
         matches that is likeliest, and the pattern of levels.
 
         Raises:

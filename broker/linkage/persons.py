@@ -22,6 +22,7 @@ from broker.linkage.schema import Kind, Rows, Schema
 IN_REGISTER = 0.9  # of those who are looked for
 TRAINING_ROWS = 1_000_000
 _PROBES = 50_000
+_LEAST, _LEAST_ID = 0.05, 0.001  # of the probability that a value that one person has is given for somebody else
 _FIELDS = 16  # of a model's table, whatever the schema has
 FORMAT = 1  # of packed records and keys; another number whenever either is made otherwise
 
@@ -55,14 +56,26 @@ def layout_of(schema: Schema) -> bytes:
 def model_of(schema: Schema, rows: Rows) -> Model:
     """Make the model by which a register is searched; writes into its rows how rare their values are. Linear in the rows."""
     agreement, shares = estimate.rarities(schema, [rows])
+    agreement = _of_others(schema, agreement, shares, len(rows))
     part = rows[:TRAINING_ROWS]
     blocking = blocking_of(schema)
     patterns, counts = _kin_patterns(schema, blocking, part)
-    random = estimate.random_levels(schema, part, part)
+    random = estimate.random_levels(schema, part, part) if len(part) else np.zeros((len(schema.fields), LEVELS))
     pairs = max(len(part) * (len(part) - 1) / 2, 1.0)
     fitted = estimate.fit(schema, estimate.Observed(agreement, shares, random, patterns, counts, pairs), 1.0)
     kin = tuple((2 * fitted.pairs[1:] / max(len(part), 1)).tolist())
     return Model(schema, blocking, fitted.levels, IN_REGISTER, kin)
+
+
+def _of_others(schema: Schema, agreement: Floats, shares: Floats, size: int) -> Floats:
+    """Return the probability that two different people agree: a row drawn twice agrees with itself. Never as little as none.
+
+    A resident id is nobody else's by law, so those of others are agreed on by mistake only.
+    """
+    others = np.maximum(agreement - shares / max(size, 1), _LEAST * agreement)
+    own = np.array([field.kind is Kind.RESIDENT_ID for field in schema.fields])
+    others[own] = _LEAST_ID * agreement[own]
+    return np.asarray(others)
 
 
 def _kin_patterns(schema: Schema, blocking: Blocking, rows: Rows) -> tuple[np.ndarray, Floats]:

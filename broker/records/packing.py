@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from broker.model.catalogue import PersonSearch
+from broker.records.people import PersonPacking
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]  # of Python 3.12
@@ -91,3 +92,4 @@ class Packings:
 
 
 PACKINGS = Packings()
+PACKINGS.offer(PersonPacking)

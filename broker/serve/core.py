@@ -38,6 +38,7 @@ from broker.policy.quota import Quotas
 from broker.policy.spend import Limits
 from broker.policy.store import ControlPlane
 from broker.policy.subject_key import open_key
+from broker.records.search import Searches
 from broker.records.store import Bases
 from broker.serve.admin_http import AdminHttp
 from broker.serve.announce import Announcer
@@ -72,13 +73,15 @@ class Core:
         self._serving = False
         self._gate = Gate()
         self._control = ControlPlane(open_database(settings, at_once=False))
+        bases = Bases(settings)
         self._exchange = Exchange(
             config=settings,
             cache=CacheStore(settings.path("{data_dir}"), settings.cache),
             identifier=Identifier(settings.identity, settings.limits.max_token_bytes),
             limits=_limits(settings, self._control),
             providers=Providers(settings),
-            bases=Bases(settings),
+            bases=bases,
+            searches=Searches(bases),
             snapshot=EMPTY,
             clock=Clock(settings.path("{data_dir}/clock"), settings.identity.clock_skew_s * 1000),
         )
@@ -216,6 +219,7 @@ class Core:
         await self._exchange.flights.drain()
         await self._exchange.providers.close()
         self._exchange.limits.close()
+        self._exchange.searches.close()
         self._exchange.bases.close()
         self._exchange.cache.close()
 

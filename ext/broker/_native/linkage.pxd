@@ -25,6 +25,7 @@ cdef extern from "linkage_cells.h" nogil:
         uint32_t count
         uint32_t stride
     uint64_t hashed_bytes(const void *data, size_t size)
+    void cell_set_rarity(uint8_t kind, uint8_t *cell, uint32_t bits)
     uint64_t cell_value(uint8_t kind, const uint8_t *cell)
     uint64_t cell_u64(const uint8_t *cell)
 
