@@ -130,6 +130,11 @@ def first_kin(schema: Schema, matches: Floats, others: Floats) -> Floats:
     return found
 
 
+def _tells_kin(schema: Schema) -> bool:
+    """Whether it can be seen who lives together; where it cannot, classes of kin would take in matches."""
+    return any(field.kind in (Kind.ADDRESS, Kind.PHONE) for field in schema.fields)
+
+
 def _fixed(schema: Schema) -> npt.NDArray[np.bool_]:
     """Levels that kin have no more often than strangers: those that say that it is the same person."""
     fixed = np.zeros((len(schema.fields), LEVELS), np.bool_)
@@ -159,7 +164,7 @@ def fit(schema: Schema, observed: Observed, expected_matches: float) -> Fit:
     classes = np.stack([prior, strangers(observed, prior, 0.0)])
     pairs = np.array([expected_matches])
     for turn in range(ROUNDS):
-        if turn == ROUNDS // 3:
+        if turn == ROUNDS // 3 and _tells_kin(schema):
             kin = first_kin(schema, classes[0], classes[1])
             kin_prior, fixed = kin.copy(), _fixed(schema)
             classes, pairs = np.concatenate([classes, kin]), np.concatenate([pairs, pairs[:1], 0.1 * pairs[:1]])
