@@ -128,12 +128,21 @@ cdef inline void pack_resident_id(uint8_t *cell, const Codes *codes) noexcept no
     memcpy(cell, &value, sizeof(value))
 
 
+cdef inline bint is_one_digit(const NormalPhone *phone) noexcept nogil:
+    """000000000: an exchange's prefix may have been taken off, so that it is no placeholder of a known length any more."""
+    cdef int i
+    for i in range(1, phone.size):
+        if phone.digits[i] != phone.digits[0]:
+            return False
+    return True
+
+
 cdef inline void pack_phone(uint8_t *cell, const Codes *codes) noexcept nogil:
     cdef NormalPhone phone
     cdef uint64_t value = 1
     cdef int i
     normal_phone(&phone, codes)
-    if phone.size < LEAST_PHONE or phone.flags & PHONE_PLACEHOLDER:
+    if phone.size < LEAST_PHONE or phone.flags & PHONE_PLACEHOLDER or is_one_digit(&phone):
         return
     for i in range(phone.size if phone.size < MOST_PHONE else MOST_PHONE):
         value = 10 * value + (phone.digits[i] - c'0')
