@@ -12,36 +12,36 @@ from libc.math cimport exp
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from broker._native.linkage cimport (
+from broker._native.linkage cimport loaded_characters
+from broker._native.linkage_index cimport (
     ATOM_VALUE,
+    NO_ATOM,
+    Comparison,
+    KeyPlan,
+    Weights,
+    compare_weighed,
+    comparison_close,
+    comparison_open,
+    key_alone,
+    record_keys,
+    weights_set,
+)
+from broker._native.query_index cimport PROBE_MOST_KEYS, Index, Probed, index_record, query_probe
+from linkage_cells cimport (
     ID_NUMBER,
     ID_OTHER,
     ID_PRESENT,
     ID_VALID,
     KIND_RESIDENT_ID,
     MOST_STRIDE,
-    NO_ATOM,
-    WEIGHT_LEVELS,
-    CLayout,
-    Comparison,
-    KeyPlan,
-    Weights,
     cell_u64,
     cell_value,
-    compare_weighed,
-    comparison_close,
-    comparison_open,
-    key_alone,
-    loaded_characters,
-    record_keys,
-    weights_set,
 )
-from broker._native.query_index cimport PROBE_MOST_KEYS, Index, Probed, index_record, query_probe
 from normal_identifier cimport IDENTIFIER_CHARS, MOST_REPAIRS, NormalIdentifier, repairs_of
 
 cdef extern from "linkage_posterior.h" nogil:
     enum:
-        MOST_CLASSES
+        MOST_CLASSES, CLASS_LEVELS
     ctypedef struct Posterior:
         uint32_t fields
         uint32_t classes
@@ -104,13 +104,13 @@ cdef class Search:
     cdef int load(self, levels, pairs) except -1:
         """Copy the model: logarithms of probabilities by class, field and level, and of shares by class."""
         cdef Py_buffer view
-        cdef float weights[WEIGHT_LEVELS]
+        cdef float weights[CLASS_LEVELS]
         cdef uint32_t i
         if not 2 <= len(pairs) <= MOST_CLASSES:
             raise ValueError("pairs: must be of 2 to 8 classes")
         PyObject_GetBuffer(levels, &view, PyBUF_C_CONTIGUOUS)
         try:
-            if view.len != <Py_ssize_t>(len(pairs) * WEIGHT_LEVELS * sizeof(double)):
+            if view.len != <Py_ssize_t>(len(pairs) * CLASS_LEVELS * sizeof(double)):
                 raise ValueError("levels: must be 256 doubles a class")
             memcpy(self.posterior.levels, view.buf, view.len)
         finally:
@@ -118,7 +118,7 @@ cdef class Search:
         self.posterior.classes, self.posterior.fields = len(pairs), self.plan.layout.c.count
         for i in range(self.posterior.classes):
             self.posterior.pairs[i] = pairs[i]
-        for i in range(WEIGHT_LEVELS):
+        for i in range(CLASS_LEVELS):
             weights[i] = <float>(self.posterior.levels[0][i] - self.posterior.levels[1][i])
         weights_set(&self.weights, &self.plan.layout.c, weights, <float>(LEAST_LOG + pairs[1] - pairs[0]))
         return 0

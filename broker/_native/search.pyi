@@ -9,7 +9,7 @@ from collections.abc import (
 )
 from typing import final
 
-from broker._native.linkage import KeyPlan
+from broker._native.linkage_index import KeyPlan
 from broker._native.query_index import Index
 
 @final

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from broker._native import linkage as native
+from broker._native import linkage, linkage_index
 from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME, Floats, Patterns, levels_of
 from broker.linkage.schema import Kind, Rows, Schema
 
@@ -56,7 +56,7 @@ def rarities(schema: Schema, tables: Sequence[Rows]) -> tuple[Floats, Floats]:
     """Count values over both tables, write their rarity into the rows, and give agreement and shares by field and level."""
     agreement, shares = np.zeros((2, len(schema.fields), LEVELS))
     for place, field in enumerate(schema.fields):
-        found, _, _ = native.count_rarity(schema.layout, place, tables)
+        found, _, _ = linkage.count_rarity(schema.layout, place, tables)
         counted = field.kind not in (Kind.CATEGORY, Kind.RESIDENT_ID)
         for bits, chance in enumerate(found):
             level = SAME + (min(6, (bits - 3) // 3) if bits >= 6 and counted else 0)
@@ -72,12 +72,12 @@ def random_levels(schema: Schema, left: Rows, right: Rows) -> Floats:
     lefts = draw.integers(0, len(left), count).astype(np.uint32)
     rights = draw.integers(0, len(right), count).astype(np.uint32)
     patterns = np.empty(count, np.uint64)
-    native.compare(schema.layout, left, right, lefts, rights, patterns)
+    linkage_index.compare(schema.layout, left, right, lefts, rights, patterns)
     distinct, times = np.unique(patterns, return_counts=True)
     levels = levels_of(distinct, len(schema.fields))
     found = np.stack([np.bincount(column, times, LEVELS) for column in levels.T])
     found[:, MISSING] = 0
-    return found
+    return np.asarray(found, np.float64)
 
 
 # --- beginnings -------------------------------------------------------------------------------------------------------
@@ -130,6 +130,11 @@ def first_kin(schema: Schema, matches: Floats, others: Floats) -> Floats:
     return found
 
 
+def _tells_kin(schema: Schema) -> bool:
+    """Whether it can be seen who lives together; where it cannot, classes of kin would take in matches."""
+    return any(field.kind in (Kind.ADDRESS, Kind.PHONE) for field in schema.fields)
+
+
 def _fixed(schema: Schema) -> npt.NDArray[np.bool_]:
     """Levels that kin have no more often than strangers: those that say that it is the same person."""
     fixed = np.zeros((len(schema.fields), LEVELS), np.bool_)
@@ -159,7 +164,7 @@ def fit(schema: Schema, observed: Observed, expected_matches: float) -> Fit:
     classes = np.stack([prior, strangers(observed, prior, 0.0)])
     pairs = np.array([expected_matches])
     for turn in range(ROUNDS):
-        if turn == ROUNDS // 3:
+        if turn == ROUNDS // 3 and _tells_kin(schema):
             kin = first_kin(schema, classes[0], classes[1])
             kin_prior, fixed = kin.copy(), _fixed(schema)
             classes, pairs = np.concatenate([classes, kin]), np.concatenate([pairs, pairs[:1], 0.1 * pairs[:1]])

@@ -7,6 +7,7 @@ found (estimate.py), which pairs become links (links.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from broker.linkage.blocking import Atom, Blocking
-from broker.linkage.schema import Schema
+from broker.linkage.schema import Field, Schema
 
 LEVELS = 16
 MISSING, DIFFERENT, SAME = 0, 1, 9
@@ -61,7 +62,7 @@ class Model:
     @property
     def bits(self) -> Floats:
         """Bits for (positive) or against a match, by field and level, against strangers."""
-        return np.log2(self.levels[0]) - np.log2(self.levels[1])
+        return np.asarray(np.log2(self.levels[0]) - np.log2(self.levels[1]))
 
     def weights(self) -> npt.NDArray[np.float32]:
         """Give what patterns are scored by, in natural logarithms: always 16 fields."""
@@ -69,7 +70,7 @@ class Model:
         found[: len(self.schema.fields)] = self.bits * np.log(2)
         return found
 
-    def log_odds(self, patterns: Patterns, size: int) -> Floats:
+    def log_odds(self, patterns: Patterns, size: float) -> Floats:
         """Give the logarithm of the odds that pairs are matches, in a base of this size."""
         logs = np.stack([log_likelihood(patterns, np.log(levels)) for levels in self.levels])
         others = np.log1p(-min(0.5, (self.matches + sum(self.kin)) / size)) + logs[1]
@@ -80,11 +81,11 @@ class Model:
     def explain(self, pattern: int) -> dict[str, tuple[int, float]]:
         """Tell, by field, the level and its bits."""
         bits = self.bits
-        found = [pattern >> 4 * place & 15 for place in range(len(self.schema.fields))]
-        return {
-            field.name: (level, float(bits[place, level]))
-            for place, (field, level) in enumerate(zip(self.schema.fields, found, strict=True))
-        }
+        levels = [pattern >> 4 * place & 15 for place in range(len(self.schema.fields))]
+        return {f.name: (level, float(bits[place, level])) for place, (f, level) in enumerate(self._told(levels))}
+
+    def _told(self, levels: list[int]) -> Iterable[tuple[Field, int]]:
+        return zip(self.schema.fields, levels, strict=True)
 
     def to_json(self) -> bytes:
         """Write the model."""

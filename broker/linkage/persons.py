@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
-from broker._native import linkage as native
+from broker._native import linkage_index as native
 from broker.linkage import estimate
 from broker.linkage.blocking import Atom, Blocking, Rule
 from broker.linkage.model import LEVELS, Floats, Model
