@@ -64,9 +64,12 @@ def problems(store: Store, packer: Packer, done: Callable[[int], Any] = lambda _
     """Read all of an index, compare it with the records, and return what is wrong. `done` is told how many were compared.
 
     Raises:
-        BaseUnusable: there is no index that is of the records, or one of them is damaged.
+        BaseUnusable: a record is damaged.
     """
-    index = OpenIndex(store, packer)
+    try:
+        index = OpenIndex(store, packer)
+    except BaseUnusable as error:
+        return [error.why]
     try:
         found = [f"{chunks} chunks of it are damaged"] if (chunks := index.verify()) else []
         if (live := index.native.live()) != len(store):
