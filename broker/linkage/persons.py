@@ -16,12 +16,13 @@ import numpy as np
 from broker._native import linkage_index as native
 from broker.linkage import estimate
 from broker.linkage.blocking import Atom, Blocking, Rule
-from broker.linkage.model import LEVELS, Floats, Model
+from broker.linkage.model import LEVELS, SAME, Floats, Model
 from broker.linkage.schema import Kind, Rows, Schema
 
 IN_REGISTER = 0.9  # of those who are looked for
 TRAINING_ROWS = 1_000_000
 _PROBES = 50_000
+_EVERYDAY = 0.25
 _LEAST, _LEAST_ID = 0.05, 0.001  # of the probability that a value that one person has is given for somebody else
 _FIELDS = 16  # of a model's table, whatever the schema has
 FORMAT = 1  # of packed records and keys; another number whenever either is made otherwise
@@ -87,6 +88,13 @@ def _kin_patterns(schema: Schema, blocking: Blocking, rows: Rows) -> tuple[np.nd
     _, _, patterns, *_ = index.find(rows, 0, step, probes, nothing, 0.0, True)
     found, counts = np.unique(np.frombuffer(patterns, np.uint64), return_counts=True)
     return found, counts.astype(np.float64) * step
+
+
+def everyday_bits(model: Model) -> list[int]:
+    """Return, by field, how rare a value is that nobody has counted: as a quarter of all people's are, or more."""
+    shares = model.levels[0][:, SAME:].cumsum(axis=1)
+    levels = (shares < _EVERYDAY * shares[:, -1:]).sum(axis=1)
+    return [int(3 * level + 3) for level in levels]
 
 
 def search_table(model: Model, size: int) -> tuple[Floats, list[float]]:

@@ -227,7 +227,7 @@ class IndexChanges:
 
     def _put(self, records: list[Record], keys: list[bytes]) -> None:
         packed = self._packer.pack(records)
-        self._index.put(packed, self._learned.keys(packed), keys)
+        self._index.put(self._learned.noted(packed), self._learned.keys(packed), keys)
 
     def _try(self, change: Callable[[], object]) -> None:
         """Append, if there is room; once there is none, nothing more is appended."""

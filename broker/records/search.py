@@ -18,7 +18,7 @@ from broker.linkage import persons
 from broker.model.call import Decision
 from broker.model.catalogue import BaseDeclaration, RecordsOperation
 from broker.records.index import Indexes, OpenIndex
-from broker.records.people import PersonPacking
+from broker.records.person_packing import PersonPacking
 from broker.records.rows import Record
 from broker.records.store import Bases
 
@@ -77,8 +77,8 @@ class Searches:
         except BaseUnusable as error:
             log.warning("record base cannot be searched", base=base.id, why=error.why)
             raise
-        values = tuple(known.get(field) for field in packing.fields)
-        id_place = packing.kinds.index("resident_id") if "resident_id" in packing.kinds else None
+        values = tuple(known.get(field) for field in packing.fields.values())
+        id_place = list(packing.fields).index("resident_id") if "resident_id" in packing.fields else None
         store, found = self._bases.store(base), []
         for candidate in map(_Weighed._make, search.find(values, most, least or REVIEW_PROBABILITY)):
             key = index.native.key(candidate.slot)

@@ -25,7 +25,7 @@ def base(**changes: Any) -> BaseDeclaration:
 
 def cell_of(value: str | None) -> bytes:
     """A value as it is packed."""
-    return (value or "").encode()[:16].ljust(16, b"\0")
+    return (value or "").encode()[:24].ljust(24, b"\0")
 
 
 def key_of(place: int, cell: bytes) -> int:
@@ -38,24 +38,39 @@ def keys_of(*values: str | None) -> npt.NDArray[np.uint64]:
     return np.array([0 if value is None else key_of(i, cell_of(value)) for i, value in enumerate(values)], np.uint64)
 
 
-class PlainLearned:
-    """A key for each field of 16 bytes."""
+def has(record: bytes, *values: str | None) -> bool:
+    """Whether a packed record holds these values, those of which there are any."""
+    return bool(record) and all(
+        value is None or record[i * 24 : (i + 1) * 24] == cell_of(value) for i, value in enumerate(values)
+    )
 
-    keys_per_record = 3
+
+def name_in(record: bytes) -> str:
+    """The name that a packed record holds."""
+    return record[:24].rstrip(b"\0").decode()
+
+
+class PlainLearned:
+    """A key for each field of 24 bytes."""
+
+    keys_per_record, cap = 3, 1000
 
     def keys(self, records: Buffer) -> Buffer:
-        cells = [bytes(cell) for cell in np.frombuffer(records, "V16")]
-        return np.array([0 if cell == bytes(16) else key_of(i % 3, cell) for i, cell in enumerate(cells)], np.uint64)
+        cells = [bytes(cell) for cell in np.frombuffer(records, "V24")]
+        return np.array([0 if cell == bytes(24) else key_of(i % 3, cell) for i, cell in enumerate(cells)], np.uint64)
+
+    def noted(self, records: Buffer) -> Buffer:
+        return records
 
     def save(self) -> bytes:
         return b"plain"
 
 
 class PlainPacking:
-    """16 bytes of UTF-8 for each of name, date and id; a key for each."""
+    """24 bytes of UTF-8 for each of name, date and id; a key for each."""
 
     layout = b"plain"
-    record_bytes = 48
+    record_bytes = 72
 
     def __init__(self, search: PersonSearch) -> None:
         self.kinds = tuple(search.fields())[:3]
@@ -72,5 +87,5 @@ class PlainPacking:
             raise ValueError("was not saved by this")
         return PlainLearned()
 
-    def plain(self, records: Buffer) -> Buffer:
-        return records
+    def differing(self, records: Buffer, others: Buffer) -> int:
+        return int(np.count_nonzero(np.frombuffer(records, "V72") != np.frombuffer(others, "V72")))
