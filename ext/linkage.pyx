@@ -145,17 +145,18 @@ cdef class Layout:
     def pack_one(self, tuple values not None):
         """See `linkage.pyi`."""
         cdef bytes row = PyBytes_FromStringAndSize(NULL, self.c.stride)
-        self.fill_row(<uint8_t *>PyBytes_AS_STRING(row), values)
+        memset(PyBytes_AS_STRING(row), 0, self.c.stride)
+        self.fill_cells(<uint8_t *>PyBytes_AS_STRING(row), values, True, True)
         return row
 
-    cdef int fill_row(self, uint8_t *row, tuple values) except -1:
+    cdef int fill_cells(self, uint8_t *row, tuple values, bint addresses, bint others) except -1:
+        """Fill cells of zeros: those of addresses, which take the longest, the others, or all."""
         cdef Text text
         cdef uint32_t i
         if len(values) != <Py_ssize_t>self.c.count:
             raise ValueError("values: must be as many as fields")
-        memset(row, 0, self.c.stride)
         for i in range(self.c.count):
-            if values[i] is not None:
+            if (addresses if self.c.fields[i].kind == KIND_ADDRESS else others) and values[i] is not None:
                 view_text(&text, values[i])
                 pack_value(loaded_tables(), &LETTERS, self.c.fields[i].kind, row + self.c.fields[i].at, &text)
         return 0

@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 
 from normal_address cimport NormalAddress, normal_address
 from normal_date cimport normal_date
-from normal_identifier cimport VALID, NormalIdentifier, has_id_form, keep_chars, normal_resident_id
+from normal_identifier cimport NormalIdentifier, has_id_form, is_right_id, keep_chars, shape_resident_id
 from normal_name cimport NAME_CUT, NAME_LATIN, NormalName, normal_name
 from normal_phone cimport PHONE_PLACEHOLDER, NormalPhone, normal_phone
 from normal_tables cimport READING, Tables, reading_value
@@ -113,14 +113,14 @@ cdef inline void pack_resident_id(uint8_t *cell, const Codes *codes) noexcept no
     cdef NormalIdentifier id
     cdef uint64_t value = 0
     cdef int i
-    normal_resident_id(&id, codes)
+    shape_resident_id(&id, codes)
     if id.size == 0:
         return
     if has_id_form(&id):
         for i in range(17):
             value = 10 * value + (id.chars[i] - c'0')
         value = 11 * value + (10 if id.chars[17] == c'X' else id.chars[17] - c'0')
-        value |= ID_PRESENT | (ID_VALID if id.standing == VALID else 0)
+        value |= ID_PRESENT | (ID_VALID if is_right_id(id.chars) else 0)
     else:
         for i in range(id.size):
             value = (value ^ id.chars[i]) * <uint64_t>0x100000001B3

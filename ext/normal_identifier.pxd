@@ -194,12 +194,17 @@ cdef inline int repairs_of(const NormalIdentifier *id, uint8_t *repairs) noexcep
     return add_swap_repairs(repairs, add_single_repairs(repairs, 0, chars), chars)
 
 
-cdef inline void normal_resident_id(NormalIdentifier *id, const Codes *codes) noexcept nogil:
-    cdef uint8_t repairs[MOST_REPAIRS * IDENTIFIER_CHARS]
+cdef inline void shape_resident_id(NormalIdentifier *id, const Codes *codes) noexcept nogil:
+    """Its characters; of what standing they are remains to be told."""
     keep_chars(id, codes)
     read_letters_as_digits(id)
     if id.size == OLD_ID_CHARS and are_digits(id.chars, OLD_ID_CHARS):
         lengthen(id)
+
+
+cdef inline void normal_resident_id(NormalIdentifier *id, const Codes *codes) noexcept nogil:
+    cdef uint8_t repairs[MOST_REPAIRS * IDENTIFIER_CHARS]
+    shape_resident_id(id, codes)
     if not has_id_form(id):
         return
     if is_right_id(id.chars):

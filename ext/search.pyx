@@ -1,8 +1,8 @@
 # cython: language_level=3
 """A search: from what is known of somebody to the records that may be theirs, and how likely each is. See `search.pyi`.
 
-In stages: pack what is known, probe by the resident id and by what it may be a slip of, and where that settles it be done; else
-probe by every key. Candidates are weighed against strangers, and those of most weight against kin and one another: at most one
+In stages, until one settles it: by the resident id alone, by every key but those of addresses (which take longest to read), by
+every key, and by what the id may be a slip of. Candidates are weighed against strangers, and those of most weight against kin and one another: at most one
 of them is the one meant. What must not go in here: what is compared and weighed how (`linkage_*.h`), files, record bases.
 """
 
@@ -32,6 +32,7 @@ from linkage_cells cimport (
     ID_OTHER,
     ID_PRESENT,
     ID_VALID,
+    KIND_ADDRESS,
     KIND_RESIDENT_ID,
     MOST_STRIDE,
     cell_u64,
@@ -137,38 +138,53 @@ cdef class Search:
         """See `search.pyi`."""
         cdef Query query
         self.index.check_open()
-        self.plan.layout.fill_row(query.row, values)
+        memset(query.row, 0, self.plan.layout.c.stride)
+        self.plan.layout.fill_cells(query.row, values, False, True)
         query.found, query.is_cut = 0, False
-        self.take_id_keys(&query)
-        if query.key_count:
+        if self.take_id_key(&query):
             self.probe(&query)
-        if not query.found or query.best[0].log_odds < SETTLED:
+        if not is_settled(&query):
             self.take_every_key(&query)
+            self.probe(&query)
+        if not is_settled(&query) and self.has_address(values):
+            self.plan.layout.fill_cells(query.row, values, True, False)
+            self.take_every_key(&query)
+            self.probe(&query)
+        if not is_settled(&query) and self.take_repairs(&query):
             self.probe(&query)
         return self.told(&query, min(most, <uint32_t>MOST_WEIGHED), least)
 
-    cdef void take_id_keys(self, Query *query) noexcept:
-        """The key of the id, or those of the numbers that it may be a slip of."""
-        cdef uint64_t id
+    cdef inline uint64_t id_of(self, const Query *query) noexcept:
+        """The resident id as it is packed; 0 if none is known."""
+        return 0 if self.id_rule == NO_RULE else cell_u64(query.row + self.plan.layout.c.fields[self.id_field].at)
+
+    cdef bint take_id_key(self, Query *query) noexcept:
+        """Take the key of an id that is right; whether there is one."""
         query.key_count = 0
-        if self.id_rule == NO_RULE:
-            return
-        id = cell_u64(query.row + self.plan.layout.c.fields[self.id_field].at)
-        if not id & ID_PRESENT:
-            return
-        self.take_id(query, id)
-        if not id & (ID_VALID | ID_OTHER):
-            self.take_repairs(query, id & ID_NUMBER)
+        if self.id_of(query) & ID_VALID:
+            self.take_id(query, self.id_of(query))
+        return query.key_count > 0
+
+    cdef bint has_address(self, tuple values) noexcept:
+        cdef uint32_t i
+        for i in range(self.plan.layout.c.count):
+            if self.plan.layout.c.fields[i].kind == KIND_ADDRESS and values[i] is not None:
+                return True
+        return False
 
     cdef inline void take_id(self, Query *query, uint64_t id) noexcept:
         query.keys[query.key_count] = key_alone(cell_value(KIND_RESIDENT_ID, <const uint8_t *>&id), self.id_rule)
         query.key_count += 1
 
-    cdef void take_repairs(self, Query *query, uint64_t number) noexcept:
+    cdef bint take_repairs(self, Query *query) noexcept:
+        """Add the keys of the numbers that a wrong id may be a slip of; whether there are any."""
         cdef NormalIdentifier id
         cdef uint8_t repairs[MOST_REPAIRS * IDENTIFIER_CHARS]
-        cdef uint64_t value, rest = number // 11
+        cdef uint64_t value, number = self.id_of(query) & ID_NUMBER, rest = number // 11
+        cdef uint32_t before = query.key_count
         cdef int i, k
+        if not self.id_of(query) & ID_PRESENT or self.id_of(query) & (ID_VALID | ID_OTHER):
+            return False
         id.size = IDENTIFIER_CHARS
         id.chars[17] = <uint8_t>(c'X' if number % 11 == 10 else c'0' + number % 11)
         for i in range(16, -1, -1):
@@ -181,12 +197,11 @@ cdef class Search:
             k = IDENTIFIER_CHARS * i + 17
             value = 11 * value + (10 if repairs[k] == c'X' else repairs[k] - c'0')
             self.take_id(query, value | ID_PRESENT | ID_VALID)
+        return query.key_count > before
 
     cdef void take_every_key(self, Query *query) noexcept:
-        """All keys of the plan, behind those of repairs, which are not among them."""
-        record_keys(&self.plan.c, &self.plan.layout.c, loaded_characters(), query.row, query.keys + query.key_count)
-        query.key_count += self.plan.c.keys
-        query.found = 0
+        record_keys(&self.plan.c, &self.plan.layout.c, loaded_characters(), query.row, query.keys)
+        query.key_count = self.plan.c.keys
 
     cdef void probe(self, Query *query) noexcept:
         """Find candidates, keep those of most weight, and weigh these by all classes; the likeliest first."""
@@ -196,6 +211,7 @@ cdef class Search:
         cdef float weight
         cdef uint32_t i
         query.is_cut |= probed.is_cut
+        query.found = 0
         for i in range(probed.count):
             candidate.slot = slots[i]
             if compare_weighed(&self.comparison, &self.weights, query.row, index_record(&self.index.index, slots[i]),
@@ -220,6 +236,13 @@ cdef class Search:
             found.append((query.best[i].slot, probability, query.best[i].log_odds, query.best[i].rival,
                           query.best[i].pattern))
         return found
+
+
+cdef inline bint is_settled(const Query *query) noexcept nogil:
+    """Whether one is certain, and no other comes near."""
+    if query.found == 0 or query.best[0].log_odds < SETTLED:
+        return False
+    return query.found == 1 or query.best[0].log_odds - query.best[1].log_odds >= SETTLED
 
 
 cdef inline void keep(Query *query, const Candidate *candidate) noexcept nogil:

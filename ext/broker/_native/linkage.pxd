@@ -12,7 +12,7 @@ from linkage_cells cimport Characters, CLayout, Letters
 cdef class Layout:
     cdef CLayout c
     cdef readonly tuple kinds
-    cdef int fill_row(self, uint8_t *row, tuple values) except -1
+    cdef int fill_cells(self, uint8_t *row, tuple values, bint addresses, bint others) except -1
 
 cdef const Characters *loaded_characters() noexcept nogil
 
