@@ -75,7 +75,7 @@ def random_levels(schema: Schema, left: Rows, right: Rows) -> Floats:
     linkage_index.compare(schema.layout, left, right, lefts, rights, patterns)
     distinct, times = np.unique(patterns, return_counts=True)
     levels = levels_of(distinct, len(schema.fields))
-    found = np.stack([np.bincount(column, times, LEVELS) for column in levels.T])
+    found = np.stack([np.bincount(column, times, LEVELS) for column in levels.T]).astype(np.float64)
     found[:, MISSING] = 0
     return np.asarray(found, np.float64)
 
@@ -199,7 +199,7 @@ def _responsibilities(levels: np.ndarray, classes: Floats, pairs: Floats, total:
 
 def _levels(levels: np.ndarray, members: Floats, prior: Floats) -> Floats:
     """Give the shares of levels among the members of a class, with the prior as so many pairs more."""
-    found = np.stack([np.bincount(column, members, LEVELS) for column in levels.T])
+    found = np.stack([np.bincount(column, members, LEVELS) for column in levels.T]).astype(np.float64)
     found[:, MISSING] = 0
     found[:, 1:] += _STRENGTH * prior[:, 1:] / prior[:, 1:].sum(axis=1, keepdims=True)
     return _filled(found / found.sum(axis=1, keepdims=True))
