@@ -64,7 +64,7 @@ static IndexStatus check_header(const IndexHeader *header)
 
 static void point_at_sections(QueryIndex *index, const unsigned char *memory)
 {
-    const IndexHeader *header = index->header;
+    const IndexHeader *header = &index->header;
     const IndexSections *at = &index->sections;
 
     index->memory = memory;
@@ -86,16 +86,16 @@ IndexStatus index_open(QueryIndex *index, const void *memory, size_t bytes)
     memset(index, 0, sizeof *index);
     if (bytes < INDEX_PAGE || ((uintptr_t)memory & (LINE - 1)) != 0)
         return INDEX_CUT_OFF;
-    index->header = memory;
-    IndexStatus status = check_header(index->header);
+    memcpy(&index->header, memory, sizeof index->header);
+    IndexStatus status = check_header(&index->header);
     if (status != INDEX_OK)
         return status;
-    index->sections = index_sections(index->header);
+    index->sections = index_sections(&index->header);
     if (bytes < index->sections.file)
         return INDEX_CUT_OFF;
     point_at_sections(index, memory);
     size_t table = (size_t)(index->sections.chunks * sizeof(uint32_t));
-    if (checksum_of(index->memory + index->sections.checksums, table) != index->header->checksum_of_checksums)
+    if (checksum_of(index->memory + index->sections.checksums, table) != index->header.checksum_of_checksums)
         return INDEX_DAMAGED;
     uint64_t first = (index->sections.learned - INDEX_PAGE) / INDEX_CHUNK;
     return index_damaged(index, first, (index->sections.directory - INDEX_PAGE) / INDEX_CHUNK + 1) ? INDEX_DAMAGED : INDEX_OK;
@@ -153,4 +153,17 @@ uint32_t index_slot_of(const QueryIndex *index, RecordKey key, uint64_t visible)
         return index->rows + entry;
     uint32_t slot = record_key_slot(&index->keys, key);
     return slot != NO_SLOT && index_is_live(index, slot, visible) ? slot : NO_SLOT;
+}
+
+DeltaStatus index_put(QueryIndex *index, const unsigned char *record, const uint64_t *keys, RecordKey key)
+{
+    uint64_t kept[INDEX_MOST_KEYS];
+    uint32_t count = index->header.keys_per_record; /* which is_possible has bounded */
+
+    for (uint32_t i = 0; i < count; i++)
+        postings_prefetch(&index->postings, keys[i]);
+    uint32_t superseded = index_slot_of(index, key, index->delta.capacity);
+    for (uint32_t i = 0; i < count; i++)
+        kept[i] = postings_is_too_frequent(&index->postings, keys[i]) ? 0 : keys[i];
+    return delta_put(&index->delta, record, kept, key, superseded);
 }
