@@ -80,7 +80,9 @@ def wrong_digit(number: str) -> str:
         pytest.param({"resident_id": WHO}, id="the id"),
         pytest.param({"resident_id": wrong_digit(WHO), "name": "张伟明"}, id="a wrong digit"),
         pytest.param({"name": "張偉明", "birth_date": "1980年1月1日"}, id="traditional characters and a birth date"),
-        pytest.param({"name": "张玮明", "birth_date": "1980-01-01", "address": "建设路十二号3栋2-501"}, id="misheard, with an address"),
+        pytest.param(
+            {"name": "张玮明", "birth_date": "1980-01-01", "address": "建设路十二号3栋2-501"}, id="misheard, with an address"
+        ),
     ],
 )
 async def test_who_is_meant_is_found(client: AsyncClient, known: dict[str, str]) -> None:
