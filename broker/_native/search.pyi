@@ -3,10 +3,7 @@
 The time does not grow with how many records are alike: at most 512 candidates of a probe are compared.
 """
 
-from collections.abc import (
-    Buffer,  # type: ignore[attr-defined]
-    Sequence,
-)
+from collections.abc import Buffer, Sequence  # type: ignore[attr-defined]
 from typing import final
 
 from broker._native.linkage_index import KeyPlan
@@ -32,8 +29,8 @@ class Search:
         """Return at most `most` candidates (and at most 32), the likeliest first, of a probability of `least` at least.
 
         `values` are texts as they were written, one for each field of the layout, None for what is not known. Of each
-        candidate: its slot, its probability where at most one of all is the one meant, the logarithm of its own odds, the class but
-        matches that is likeliest, and the pattern of levels.
+        candidate: its slot, its probability where at most one of all is the one meant, the logarithm of its own odds, the
+        class but matches that is likeliest, and the pattern of levels.
 
         Raises:
             ValueError: there are not as many values as fields, or the index is closed.

@@ -26,6 +26,7 @@ from broker.demo.city import build_city
 from broker.demo.consumers import CONSUMERS
 from broker.demo.postgresql import copy_city
 from broker.demo.processes import Simulators
+from broker.demo.register import load_arguments, write_register
 from broker.errors import PortTaken, StartupError
 from broker.v1.admin_pb2 import GetStatusRequest
 from broker.v1.admin_pb2_grpc import AdminServiceStub
@@ -96,8 +97,8 @@ def running(directory: Path, city_url: str, tell: Tell) -> Iterator[Demo]:
     write_app_keys(secrets)
     with Simulators(directory / "city.db", secrets) as simulators:
         write_catalogue(directory / "catalogue", simulators.addresses(_asked_by_broker(city_url)), _public_keys(directory))
-        tell("starting the broker")
-        demo = _start_broker(directory, simulators)
+        write_register(directory / "catalogue")
+        demo = _start_broker(directory, simulators, tell)
         try:
             yield demo
         finally:
@@ -151,11 +152,14 @@ def free_port(preferred: int = 0) -> int:
         return int(probe.getsockname()[1])
 
 
-def _start_broker(directory: Path, simulators: Simulators) -> Demo:
+def _start_broker(directory: Path, simulators: Simulators, tell: Tell) -> Demo:
     """Start on the preferred ports if they are free, and on others if somebody takes them in between."""
     for ports in (_PREFERRED_PORTS, _ANY_PORTS):
         config_file = _write_config(directory, ports)
         _broker(config_file, "catalogue", "apply", str(directory / "catalogue"))
+        tell("loading the population register, and building what it is searched by")
+        _broker(config_file, *load_arguments(directory / "city.db"))
+        tell("starting the broker")
         with (directory / "broker.log").open("wb") as log:
             supervisor = subprocess.Popen(  # noqa: S603 - our own module
                 [*_COMMAND, "serve", "--config", str(config_file)], stderr=log, start_new_session=True

@@ -22,6 +22,8 @@ from broker.client import Answer, AsyncClient, CallFailed, NotGranted, OverRate
 from broker.demo.city import absent_resident_id, sample_residents
 from broker.demo.interfaces import QUESTIONS, sample_arguments
 from broker.demo.launch import Demo
+from broker.demo.register import PURPOSE as SEARCH_PURPOSE
+from broker.demo.register import REGISTER
 from broker.demo.step import Broken, Step, Visitor
 from broker.demo.step import check as _check
 from broker.demo.tour_catalogue import mount_report
@@ -100,6 +102,33 @@ async def a_verdict(visitor: Visitor) -> Step:
     _check(verdicts == ["MATCH", "CLOSE", "MISMATCH"], "a right name, a near one and another must be told apart")
     notes = ", ".join(f"{how}: {verdict}" for how, verdict in zip(said, verdicts, strict=True))
     return Step(title="civil-affairs compares a name", result="MATCH", source="CACHE", time_ms=took_ms, notes=(notes,))
+
+
+async def a_search(visitor: Visitor) -> Step:
+    """Who is meant, by a wrong id and by a misspelt name: the broker's own register is searched."""
+    who = next(one for one in visitor.people if len(set(one["name"])) == len(one["name"]) == 3)
+    surname, first, second = who["name"]
+    number, birth = who["resident_id"], who["resident_id"][6:14]
+    known = {
+        "two digits of the id swapped": {"resident_id": _swapped(number), "name": who["name"]},
+        "name turned round, with the birth date": {"name": surname + second + first, "birth_date": birth},
+    }
+    async with visitor.client("civil-affairs") as client:
+        await client.search(REGISTER, {"resident_id": number}, purpose=SEARCH_PURPOSE)
+        began = time.perf_counter()
+        found = [await client.search(REGISTER, one, purpose=SEARCH_PURPOSE) for one in known.values()]
+        took_ms = (time.perf_counter() - began) * 1000 / len(known)
+    best = [one.candidates[0] for one in found if one.candidates]
+    _check([one.fields["resident_id"] for one in best] == [number] * len(known), "who is meant must be found first")
+    notes = ", ".join(f"{how}: {one.decision} ({one.probability:.4f})" for how, one in zip(known, best, strict=True))
+    title, result = "civil-affairs looks for a person", best[0].decision
+    return Step(title=title, result=result, source="RECORDS", time_ms=took_ms, notes=(notes,))
+
+
+def _swapped(number: str) -> str:
+    """Swap the first two neighbours of the serial number or the day that differ."""
+    at = next(at for at in (15, 14, 13, 12, 11, 10) if number[at] != number[at + 1])
+    return number[:at] + number[at + 1] + number[at] + number[at + 2 :]
 
 
 async def not_found(visitor: Visitor) -> Step:
@@ -301,6 +330,7 @@ STEPS: tuple[Callable[[Visitor], Awaitable[Step]], ...] = (
     same_again,
     other_spelling,
     a_verdict,
+    a_search,
     not_found,
     wrong_argument,
     no_grant,

@@ -156,14 +156,14 @@ def _base_problems(base: BaseDeclaration) -> Iterator[str]:
         yield from _search_problems(base, base.search.fields())
 
 
-# What a field may be of that is searched by; a sex or a phone number has no type of its own.
+# What a field may be of that is searched by; a sex has no type of its own, nor had a telephone number always.
 _SEARCHED = {
     "name": (SemanticType.PERSON_NAME,),
     "resident_id": (SemanticType.RESIDENT_ID,),
     "sex": (SemanticType.TEXT, SemanticType.NUMBER),
     "birth_date": (SemanticType.DATE,),
     "address": (SemanticType.ADDRESS,),
-    "phone": (SemanticType.TEXT, SemanticType.NUMBER),
+    "phone": (SemanticType.PHONE, SemanticType.TEXT, SemanticType.NUMBER),
 }
 
 

@@ -1,4 +1,4 @@
-"""How people of a record base are packed for a search, by what the fields of the base hold, and what is learnt from all of them.
+"""How people of a record base are packed for a search, by what its fields hold, and what is learnt from all of them.
 
 What must not go in here: record bases, indexes, and how values are packed and keys made (broker/linkage).
 """
