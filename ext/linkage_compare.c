@@ -238,7 +238,9 @@ static uint32_t compare_categories(const uint8_t *a, const uint8_t *b)
 static int same_surname(const NameCell *a, const NameCell *b)
 {
     uint32_t size = name_surname(a);
-    return size != 0 && size == name_surname(b) && memcmp(a->units, b->units, size * sizeof *a->units) == 0;
+    if (a->units[0] != b->units[0] || size == 0 || size != name_surname(b))
+        return 0;
+    return size == 1 || (a->units[1] == b->units[1] && (size == 2 || a->units[2] == b->units[2]));
 }
 
 typedef enum { UNIT_OTHER, UNIT_SHAPE, UNIT_SOUND } UnitLikeness;
@@ -257,23 +259,28 @@ static uint32_t surname_only(const NameCell *a, const NameCell *b)
     return same_surname(a, b) ? NAME_SAME_SURNAME : LEVEL_DIFFERENT;
 }
 
+/* Two that differ are swapped neighbours, not the first. */
+static int are_swapped(const NameCell *a, const NameCell *b, uint32_t first)
+{
+    return first > 0 && a->units[first] == b->units[first + 1] && a->units[first + 1] == b->units[first];
+}
+
 static uint32_t compare_as_long(const Characters *characters, const NameCell *a, const NameCell *b, uint32_t size)
 {
-    uint32_t found[3] = {0, 0, 0}, wrong = 0, first = 0, last = 0;
-    for (uint32_t i = 0; i < size; i++) {
-        if (a->units[i] == b->units[i])
-            continue;
-        first = wrong++ == 0 ? i : first;
-        last = i;
-        found[compare_units(characters, a->units[i], b->units[i])]++;
-        if (found[UNIT_OTHER] > 2)
-            return surname_only(a, b);
-    }
-    if (wrong == 2 && last == first + 1 && first > 0 && a->units[first] == b->units[last] && a->units[last] == b->units[first])
+    uint32_t wrong = 0, shapes = 0;
+    for (uint32_t i = 0; i < size; i++)
+        wrong |= (uint32_t)(a->units[i] != b->units[i]) << i;
+    uint32_t first = wrong == 0 ? 0 : (uint32_t)__builtin_ctz(wrong);
+    if (wrong == 3u << first && are_swapped(a, b, first))
         return NAME_SWAPPED;
-    if (found[UNIT_OTHER] == 0)
-        return found[UNIT_SHAPE] != 0 ? NAME_SHAPE : NAME_SOUND;
-    return found[UNIT_OTHER] == 1 && wrong == 1 && size >= 3 ? NAME_ONE_DIFFERS : surname_only(a, b);
+    for (uint32_t left = wrong; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(left);
+        UnitLikeness found = compare_units(characters, a->units[i], b->units[i]);
+        if (found == UNIT_OTHER)
+            return wrong == 1u << i && size >= 3 ? NAME_ONE_DIFFERS : surname_only(a, b);
+        shapes += found == UNIT_SHAPE;
+    }
+    return shapes != 0 ? NAME_SHAPE : NAME_SOUND;
 }
 
 /* Whether the longer name has one character more than the shorter, not the first. */
@@ -356,6 +363,25 @@ uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8
     return pattern;
 }
 
+static float most_of(const float *levels)
+{
+    float most = levels[0];
+    for (uint32_t level = 1; level < LEVEL_COUNT; level++)
+        most = levels[level] > most ? levels[level] : most;
+    return most;
+}
+
+/* By insertion: there are few. */
+static void order_fields(Weights *set, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t place = i;
+        for (; place > 0 && set->at[i][LEVEL_DIFFERENT] < set->at[set->order[place - 1]][LEVEL_DIFFERENT]; place--)
+            set->order[place] = set->order[place - 1];
+        set->order[place] = (uint8_t)i;
+    }
+}
+
 void weights_set(Weights *set, const Layout *layout, const float *weights, float least)
 {
     float behind = 0;
@@ -363,12 +389,10 @@ void weights_set(Weights *set, const Layout *layout, const float *weights, float
     set->least = least;
     if (weights != NULL)
         memcpy(set->at, weights, sizeof set->at);
-    for (uint32_t i = layout->count; i-- > 0;) {
-        float most = set->at[i][0];
-        set->most_behind[i] = behind;
-        for (uint32_t level = 1; level < LEVEL_COUNT; level++)
-            most = set->at[i][level] > most ? set->at[i][level] : most;
-        behind += most;
+    order_fields(set, layout->count);
+    for (uint32_t place = layout->count; place-- > 0;) {
+        set->most_behind[place] = behind;
+        behind += most_of(set->at[set->order[place]]);
     }
 }
 
@@ -378,11 +402,11 @@ int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_
     const Layout *layout = comparison->layout;
     *pattern = 0;
     *sum = 0;
-    for (uint32_t i = 0; i < layout->count; i++) {
-        uint32_t level = compare_fields(comparison, &layout->fields[i], one, other);
+    for (uint32_t place = 0; place < layout->count; place++) {
+        uint32_t i = weights->order[place], level = compare_fields(comparison, &layout->fields[i], one, other);
         *pattern |= (uint64_t)level << 4 * i;
         *sum += weights->at[i][level];
-        if (*sum + weights->most_behind[i] < weights->least)
+        if (*sum + weights->most_behind[place] < weights->least)
             return 0;
     }
     return 1;
