@@ -129,6 +129,7 @@ C_SOURCES: dict[str, tuple[str, ...]] = {
         "linkage_cells",
         "linkage_keys",
         "linkage_compare",
+        "linkage_numbers",
         "linkage_pairs",
         "linkage_clusters",
         "postings",

@@ -1,131 +1,10 @@
-/* Comparators, one a kind. See `linkage_compare.h`.
+/* Comparators of texts and names, and of whole records. See `linkage_compare.h`.
  *
  * Most pairs differ in most fields, so each comparator settles what is the same or plainly different first.
- * What must not go in here: how a text became a cell.
+ * What must not go in here: numbers and addresses (linkage_numbers.c), how a text became a cell.
  */
 #include "linkage_compare.h"
-
-#include <stdlib.h>
-
-static uint32_t same_at(uint32_t one, uint32_t other)
-{
-    uint32_t bits = one > other ? one : other;
-    uint32_t step = bits < 6 ? 0 : (bits - 3) / 3;
-    return LEVEL_SAME + (step > 6 ? 6 : step);
-}
-
-/* --- numbers ------------------------------------------------------------------------------------------------------------ */
-
-/* A slip changes a number by d or 9 d at one place, d of one digit; few numbers that differ do so by that. */
-static int may_be_slip(uint64_t one, uint64_t other)
-{
-    uint64_t apart = one > other ? one - other : other - one;
-    while (apart > 81 && apart % 10 == 0)
-        apart /= 10;
-    return apart != 0 && apart <= 90;
-}
-
-int is_one_slip(uint64_t one, uint64_t other)
-{
-    uint32_t wrong = 0, first_one = 0, first_other = 0;
-    if (!may_be_slip(one, other))
-        return 0;
-    for (; one != other; one /= 10, other /= 10) {
-        uint32_t a = (uint32_t)(one % 10), b = (uint32_t)(other % 10);
-        int neighbours = wrong == 1 && a == first_other && b == first_one;
-        if (wrong == 1 && one / 10 == other / 10)
-            return neighbours;
-        if (wrong == 1)
-            return 0;
-        if (a == b)
-            continue;
-        first_one = a, first_other = b, wrong = 1;
-        if (one / 10 == other / 10)
-            return 1;
-    }
-    return 0;
-}
-
-static uint32_t compare_resident_ids(const uint8_t *a, const uint8_t *b)
-{
-    uint64_t one = cell_u64(a), other = cell_u64(b);
-    if (one == 0 || other == 0)
-        return LEVEL_MISSING;
-    if (one == other)
-        return LEVEL_SAME;
-    if (one & other & ID_VALID)
-        return LEVEL_DIFFERENT;
-    if ((one | other) & ID_OTHER)
-        return ID_OTHER_WRONG;
-    one = (one & ID_NUMBER) / 11, other = (other & ID_NUMBER) / 11;
-    return one == other || is_one_slip(one, other) ? ID_SLIP : ID_OTHER_WRONG;
-}
-
-static int are_as_long(uint64_t one, uint64_t other)
-{
-    for (; one >= 10 && other >= 10; one /= 10)
-        other /= 10;
-    return one < 10 && other < 10;
-}
-
-static uint32_t compare_phones(const uint8_t *a, const uint8_t *b)
-{
-    uint64_t one = cell_u64(a), other = cell_u64(b);
-    if (one == 0 || other == 0)
-        return LEVEL_MISSING;
-    uint32_t rare = (uint32_t)(one >> NUMBER_RARITY_SHIFT), rare_other = (uint32_t)(other >> NUMBER_RARITY_SHIFT);
-    one &= PHONE_NUMBER, other &= PHONE_NUMBER;
-    if (one == other)
-        return same_at(rare, rare_other);
-    return is_one_slip(one, other) && are_as_long(one, other) ? PHONE_SLIP : LEVEL_DIFFERENT;
-}
-
-static uint32_t compare_dates(const uint8_t *a, const uint8_t *b)
-{
-    uint32_t one = cell_u32(a), other = cell_u32(b);
-    if (one == 0 || other == 0)
-        return LEVEL_MISSING;
-    uint32_t rare = one >> DATE_RARITY_SHIFT, rare_other = other >> DATE_RARITY_SHIFT;
-    one &= DATE_NUMBER, other &= DATE_NUMBER;
-    if (one == other)
-        return same_at(rare, rare_other);
-    uint32_t year = one / 10000, day = one % 10000, other_year = other / 10000, other_day = other % 10000;
-    if (year == other_year && day / 100 == other_day % 100 && day % 100 == other_day / 100)
-        return DATE_DAY_MONTH;
-    if (is_one_slip(one, other))
-        return DATE_SLIP;
-    if (day == other_day)
-        return year - other_year + 2 <= 4 ? DATE_NEAR_YEAR : DATE_MONTH_DAY;
-    return year == other_year ? DATE_YEAR : LEVEL_DIFFERENT;
-}
-
-/* --- addresses ---------------------------------------------------------------------------------------------------------- */
-
-static int agree(uint32_t one, uint32_t other) { return one == other && one != 0; }
-static int conflict(uint32_t one, uint32_t other) { return one != other && one != 0 && other != 0; }
-
-/* They have the street and the house in common, and both are known. */
-static uint32_t compare_figures(const AddressCell *a, const AddressCell *b)
-{
-    if (a->figures[1] != b->figures[1] || conflict(a->figures[2], b->figures[2]) || conflict(a->figures[3], b->figures[3]))
-        return ADDRESS_HOUSE;
-    if (a->figures[3] != b->figures[3])
-        return ADDRESS_DWELLING;
-    return same_at(a->region >> REGION_RARITY_SHIFT, b->region >> REGION_RARITY_SHIFT);
-}
-
-static uint32_t compare_addresses(const uint8_t *cell, const uint8_t *other)
-{
-    AddressCell a = cell_address(cell), b = cell_address(other);
-    if (a.region == 0 || b.region == 0)
-        return LEVEL_MISSING;
-    int street = agree(a.road, b.road) || (agree(a.community, b.community) && !conflict(a.road, b.road));
-    if (street && agree(a.figures[0], b.figures[0]))
-        return compare_figures(&a, &b);
-    if (street || agree(a.community, b.community))
-        return ADDRESS_STREET;
-    return (a.region & REGION_HASH) == (b.region & REGION_HASH) ? ADDRESS_REGION : LEVEL_DIFFERENT;
-}
+#include "linkage_numbers.h"
 
 /* --- texts, codes, categories ------------------------------------------------------------------------------------------- */
 
@@ -238,7 +117,9 @@ static uint32_t compare_categories(const uint8_t *a, const uint8_t *b)
 static int same_surname(const NameCell *a, const NameCell *b)
 {
     uint32_t size = name_surname(a);
-    return size != 0 && size == name_surname(b) && memcmp(a->units, b->units, size * sizeof *a->units) == 0;
+    if (a->units[0] != b->units[0] || size == 0 || size != name_surname(b))
+        return 0;
+    return size == 1 || (a->units[1] == b->units[1] && (size == 2 || a->units[2] == b->units[2]));
 }
 
 typedef enum { UNIT_OTHER, UNIT_SHAPE, UNIT_SOUND } UnitLikeness;
@@ -257,23 +138,28 @@ static uint32_t surname_only(const NameCell *a, const NameCell *b)
     return same_surname(a, b) ? NAME_SAME_SURNAME : LEVEL_DIFFERENT;
 }
 
+/* Two that differ are swapped neighbours, not the first. */
+static int are_swapped(const NameCell *a, const NameCell *b, uint32_t first)
+{
+    return first > 0 && a->units[first] == b->units[first + 1] && a->units[first + 1] == b->units[first];
+}
+
 static uint32_t compare_as_long(const Characters *characters, const NameCell *a, const NameCell *b, uint32_t size)
 {
-    uint32_t found[3] = {0, 0, 0}, wrong = 0, first = 0, last = 0;
-    for (uint32_t i = 0; i < size; i++) {
-        if (a->units[i] == b->units[i])
-            continue;
-        first = wrong++ == 0 ? i : first;
-        last = i;
-        found[compare_units(characters, a->units[i], b->units[i])]++;
-        if (found[UNIT_OTHER] > 2)
-            return surname_only(a, b);
-    }
-    if (wrong == 2 && last == first + 1 && first > 0 && a->units[first] == b->units[last] && a->units[last] == b->units[first])
+    uint32_t wrong = 0, shapes = 0;
+    for (uint32_t i = 0; i < size; i++)
+        wrong |= (uint32_t)(a->units[i] != b->units[i]) << i;
+    uint32_t first = wrong == 0 ? 0 : (uint32_t)__builtin_ctz(wrong);
+    if (wrong == 3u << first && are_swapped(a, b, first))
         return NAME_SWAPPED;
-    if (found[UNIT_OTHER] == 0)
-        return found[UNIT_SHAPE] != 0 ? NAME_SHAPE : NAME_SOUND;
-    return found[UNIT_OTHER] == 1 && wrong == 1 && size >= 3 ? NAME_ONE_DIFFERS : surname_only(a, b);
+    for (uint32_t left = wrong; left != 0; left &= left - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(left);
+        UnitLikeness found = compare_units(characters, a->units[i], b->units[i]);
+        if (found == UNIT_OTHER)
+            return wrong == 1u << i && size >= 3 ? NAME_ONE_DIFFERS : surname_only(a, b);
+        shapes += found == UNIT_SHAPE;
+    }
+    return shapes != 0 ? NAME_SHAPE : NAME_SOUND;
 }
 
 /* Whether the longer name has one character more than the shorter, not the first. */
@@ -356,6 +242,25 @@ uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8
     return pattern;
 }
 
+static float most_of(const float *levels)
+{
+    float most = levels[0];
+    for (uint32_t level = 1; level < LEVEL_COUNT; level++)
+        most = levels[level] > most ? levels[level] : most;
+    return most;
+}
+
+/* By insertion: there are few. */
+static void order_fields(Weights *set, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t place = i;
+        for (; place > 0 && set->at[i][LEVEL_DIFFERENT] < set->at[set->order[place - 1]][LEVEL_DIFFERENT]; place--)
+            set->order[place] = set->order[place - 1];
+        set->order[place] = (uint8_t)i;
+    }
+}
+
 void weights_set(Weights *set, const Layout *layout, const float *weights, float least)
 {
     float behind = 0;
@@ -363,12 +268,10 @@ void weights_set(Weights *set, const Layout *layout, const float *weights, float
     set->least = least;
     if (weights != NULL)
         memcpy(set->at, weights, sizeof set->at);
-    for (uint32_t i = layout->count; i-- > 0;) {
-        float most = set->at[i][0];
-        set->most_behind[i] = behind;
-        for (uint32_t level = 1; level < LEVEL_COUNT; level++)
-            most = set->at[i][level] > most ? set->at[i][level] : most;
-        behind += most;
+    order_fields(set, layout->count);
+    for (uint32_t place = layout->count; place-- > 0;) {
+        set->most_behind[place] = behind;
+        behind += most_of(set->at[set->order[place]]);
     }
 }
 
@@ -378,11 +281,11 @@ int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_
     const Layout *layout = comparison->layout;
     *pattern = 0;
     *sum = 0;
-    for (uint32_t i = 0; i < layout->count; i++) {
-        uint32_t level = compare_fields(comparison, &layout->fields[i], one, other);
+    for (uint32_t place = 0; place < layout->count; place++) {
+        uint32_t i = weights->order[place], level = compare_fields(comparison, &layout->fields[i], one, other);
         *pattern |= (uint64_t)level << 4 * i;
         *sum += weights->at[i][level];
-        if (*sum + weights->most_behind[i] < weights->least)
+        if (*sum + weights->most_behind[place] < weights->least)
             return 0;
     }
     return 1;

@@ -58,17 +58,20 @@ void comparison_close(Comparison *comparison);
 
 uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8_t *other);
 
-/* Weights by field and level, and what a pair can still gain behind each field. */
+/* Weights by field and level. Fields are compared in the order in which a difference tells most, so that most pairs are done
+ * with after one or two; `most_behind` is what a pair can still gain behind each place of that order. */
 typedef struct {
     float at[MOST_FIELDS][LEVEL_COUNT];
     float most_behind[MOST_FIELDS];
+    uint8_t order[MOST_FIELDS];
     float least;
 } Weights;
 
 /* `weights` has MOST_FIELDS * LEVEL_COUNT numbers; NULL is all zero. */
 void weights_set(Weights *set, const Layout *layout, const float *weights, float least);
 
-/* Whether the weights of a pair add up to the least; it is not compared to the end when they no longer can. */
+/* Whether the weights of a pair add up to the least; it is not compared to the end when they no longer can, and then there is
+ * no pattern. */
 int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_t *one, const uint8_t *other, uint64_t *pattern,
                     float *sum);
 

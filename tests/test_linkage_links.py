@@ -14,7 +14,7 @@ import pytest
 
 from broker._native import normalise
 from broker.demo.synthetic import Register
-from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, link
+from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, explain, link
 from broker.linkage import links as linking
 from broker.linkage.model import Unreadable, probability
 from tests.linkage_kit import FEBRL, POPULATION, Ints, Judged, table
@@ -63,6 +63,15 @@ def test_probabilities_are_what_they_say() -> None:
         if (bins == b).any()
     ]
     assert sum(gaps) / len(bins) <= 0.01
+
+
+def test_a_pair_is_explained_by_its_fields() -> None:
+    tables = population(people=PEOPLE, seed=11, absent=_Rates(ABSENT))
+    pairs = link(tables[Register.OBSERVED].slice(0, 2000), tables[Register.POPULATION], POPULATION)
+    told = explain(pairs, int(np.argmax(pairs["probability"].to_numpy())))
+    assert list(told) == [field.name for field in POPULATION.fields]
+    assert sum(bits for _, bits in told.values()) > 20
+    assert all((level == 0) == (bits == 0) for level, bits in told.values())
 
 
 # --- planted ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from splink import DuckDBAPI, Linker, SettingsCreator, block_on
 
 RULES = [
     block_on("resident_id"),
-    block_on("phone"),
+    block_on("phone", "substr(name, 1, 1)"),  # thousands of one institution have the same phone
     block_on("name", "substr(birth_date, 1, 4)"),
     block_on("name", "substr(birth_date, 6, 5)"),
     block_on("birth_date", "substr(name, 1, 1)"),

@@ -23,6 +23,7 @@ LEAST_PROBABILITY = 0.01  # of pairs that are told at all
 LINK, REVIEW = 0.5, 0.05
 # Of one pair, either way, when clusters are weighed; and what a pair says that no key brought together.
 CLIP, UNCOMPARED = 10.0, -1.0
+MODEL = "model"  # in the metadata of a table of pairs
 _SLICE = 200_000
 _NOTHING = np.zeros((LEVELS, LEVELS), np.float32)
 
@@ -85,14 +86,16 @@ class Linkage:
 def link(left: pa.Table, right: pa.Table, schema: Schema, constraint: Constraint = Constraint.ONE_TO_ONE) -> pa.Table:
     """Link the records of two tables, with a model trained on them.
 
-    Return columns `left` and `right` (rows, u32), `probability` (f64), and the level of each field (u8).
+    Return columns `left` and `right` (rows, u32), `probability` (f64), and the level of each field (u8); `decide` says what a
+    probability means, `explain` what came to it.
 
     Raises:
         UnknownColumn: a table lacks a column of the schema.
     """
     rows, base = schema.pack(left), schema.pack(right)
-    found = trained(schema, rows, base).find(rows, within=False)
-    return told(found, schema, settled(found) if constraint is Constraint.ONE_TO_ONE else probability(found.log_odds))
+    linkage = trained(schema, rows, base)
+    found = linkage.find(rows, within=False)
+    return told(found, linkage.model, settled(found) if constraint is Constraint.ONE_TO_ONE else probability(found.log_odds))
 
 
 def dedupe(table: pa.Table, schema: Schema) -> pa.Table:
@@ -102,8 +105,9 @@ def dedupe(table: pa.Table, schema: Schema) -> pa.Table:
         UnknownColumn: the table lacks a column of the schema.
     """
     rows = schema.pack(table)
-    found = trained(schema, rows).find(rows, within=True)
-    return told(found, schema, probability(found.log_odds))
+    linkage = trained(schema, rows)
+    found = linkage.find(rows, within=True)
+    return told(found, linkage.model, probability(found.log_odds))
 
 
 def cluster(table: pa.Table, schema: Schema) -> RowNumbers:
@@ -174,10 +178,19 @@ def settled(found: Found) -> Floats:
     return np.asarray(odds / (1.0 + odds + np.maximum(rivals, 0.0)))
 
 
-def told(found: Found, schema: Schema, chances: Floats) -> pa.Table:
-    """Write pairs as a table, the likeliest first of each left row."""
+def told(found: Found, model: Model, chances: Floats) -> pa.Table:
+    """Write pairs as a table, the likeliest first of each left row, with the model in the metadata of its schema."""
     kept = np.flatnonzero(chances >= LEAST_PROBABILITY)
     kept = kept[np.lexsort((-chances[kept], found.left[kept]))]
-    levels = levels_of(found.patterns[kept], len(schema.fields))
+    fields = [field.name for field in model.schema.fields]
+    levels = levels_of(found.patterns[kept], len(fields))
     columns = {"left": found.left[kept], "right": found.right[kept], "probability": chances[kept]}
-    return pa.table(columns | {field.name: np.ascontiguousarray(levels[:, place]) for place, field in enumerate(schema.fields)})
+    pairs = pa.table(columns | {name: np.ascontiguousarray(levels[:, place]) for place, name in enumerate(fields)})
+    return pairs.replace_schema_metadata({MODEL: model.to_json()})
+
+
+def explain(pairs: pa.Table, row: int) -> dict[str, tuple[int, float]]:
+    """Tell, for a pair of such a table, the level of each field and the bits that it speaks for a match, or against it."""
+    model = Model.from_json(pairs.schema.metadata[MODEL.encode()])
+    levels = [pairs[field.name][row].as_py() for field in model.schema.fields]
+    return model.explain(sum(level << 4 * place for place, level in enumerate(levels)))
