@@ -196,7 +196,9 @@ def files(config: Config) -> tuple[Path, Path]:
 
 
 def test_damage_is_found_by_a_check_and_beside_the_work(config: Config) -> None:
-    load(config, DECLARED, [rows(range(20_000))], most_bad_rows=0)
+    born = [f"19{year}0101" for year in range(50, 75)]  # enough for more than one chunk
+    many = [{"resident_id": resident_id(n, day), "name": "张三"} for day in born for n in range(1000)]
+    load(config, DECLARED, [Source("test", many)], most_bad_rows=0)
     file, _ = files(config)
     data = bytearray(file.read_bytes())
     data[5000] ^= 1
@@ -350,7 +352,7 @@ def test_a_writer_that_is_killed_leaves_what_the_base_says(broker: RunningBroker
 def test_who_reads_beside_a_writer_sees_every_record_once_and_never_an_older_one(broker: RunningBroker, config: Config) -> None:
     with opened(config) as indexes:
         native = indexes.of(DECLARED).native
-        writer = started(upserting, broker.environment, [1, 8, 15], [f"甲{turn}/" for turn in range(100)])
+        writer = started(upserting, broker.environment, [1, 8, 15], [f"甲{turn}/" for turn in range(40)])
         turns: dict[int, list[int]] = {1: [-1], 8: [-1], 15: [-1]}
         while writer.is_alive():
             for number, seen in turns.items():
