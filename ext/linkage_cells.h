@@ -169,6 +169,20 @@ static inline uint64_t mixed(uint64_t value)
     return value ^ (value >> 33);
 }
 
+static inline uint64_t hashed_bytes(const void *data, size_t size)
+{
+    const uint8_t *bytes = data;
+    uint64_t hash = size, word;
+    for (; size >= sizeof word; size -= sizeof word, bytes += sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        hash = (hash ^ word) * UINT64_C(0x9FB21C651E98DF25);
+        hash ^= hash >> 35;
+    }
+    word = 0;
+    memcpy(&word, bytes, size);
+    return mixed(hash ^ word);
+}
+
 static inline uint64_t joined(uint64_t one, uint64_t other) { return mixed(one * UINT64_C(0x9E3779B97F4A7C15) + other); }
 
 #endif

@@ -349,6 +349,38 @@ uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8
     return pattern;
 }
 
+void weights_set(Weights *set, const Layout *layout, const float *weights, float least)
+{
+    float behind = 0;
+    memset(set, 0, sizeof *set);
+    set->least = least;
+    if (weights != NULL)
+        memcpy(set->at, weights, sizeof set->at);
+    for (uint32_t i = layout->count; i-- > 0;) {
+        float most = set->at[i][0];
+        set->most_behind[i] = behind;
+        for (uint32_t level = 1; level < LEVEL_COUNT; level++)
+            most = set->at[i][level] > most ? set->at[i][level] : most;
+        behind += most;
+    }
+}
+
+int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_t *one, const uint8_t *other, uint64_t *pattern,
+                    float *sum)
+{
+    const Layout *layout = comparison->layout;
+    *pattern = 0;
+    *sum = 0;
+    for (uint32_t i = 0; i < layout->count; i++) {
+        uint32_t level = compare_fields(comparison, &layout->fields[i], one, other);
+        *pattern |= (uint64_t)level << 4 * i;
+        *sum += weights->at[i][level];
+        if (*sum + weights->most_behind[i] < weights->least)
+            return 0;
+    }
+    return 1;
+}
+
 int comparison_open(Comparison *comparison, const Layout *layout, const Characters *characters)
 {
     memset(comparison, 0, sizeof *comparison);

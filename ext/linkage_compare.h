@@ -58,6 +58,20 @@ void comparison_close(Comparison *comparison);
 
 uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8_t *other);
 
+/* Weights by field and level, and what a pair can still gain behind each field. */
+typedef struct {
+    float at[MOST_FIELDS][LEVEL_COUNT];
+    float most_behind[MOST_FIELDS];
+    float least;
+} Weights;
+
+/* `weights` has MOST_FIELDS * LEVEL_COUNT numbers; NULL is all zero. */
+void weights_set(Weights *set, const Layout *layout, const float *weights, float least);
+
+/* Whether the weights of a pair add up to the least; it is not compared to the end when they no longer can. */
+int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_t *one, const uint8_t *other, uint64_t *pattern,
+                    float *sum);
+
 /* Whether two numbers of as many digits differ in one digit, or in two neighbours swapped. */
 int is_one_slip(uint64_t one, uint64_t other);
 

@@ -14,10 +14,15 @@
 typedef struct {
     uint32_t slots[SEEN_SLOTS], stamps[SEEN_SLOTS];
     uint32_t stamp;
-    uint32_t candidates[MOST_CANDIDATES];
+    uint32_t candidates[2][MOST_CANDIDATES]; /* of one record and the one before */
     uint64_t keys[BATCH][MOST_KEYS];
     PostingsSpan spans[BATCH][MOST_KEYS];
 } Room;
+
+typedef struct {
+    Comparison *comparison;
+    Weights weights;
+} Scoring;
 
 static int grow(void **column, size_t room, size_t item)
 {
@@ -64,7 +69,8 @@ static int is_new(Room *room, uint32_t slot)
 }
 
 /* Each candidate once; how many. */
-static uint32_t gather(Room *room, const Search *search, const PostingsSpan *spans, uint32_t own, uint64_t *cut)
+static uint32_t gather(Room *room, const Search *search, const PostingsSpan *spans, uint32_t own, uint32_t *candidates,
+                       uint64_t *cut)
 {
     uint32_t count = 0;
     room->stamp++;
@@ -77,7 +83,7 @@ static uint32_t gather(Room *room, const Search *search, const PostingsSpan *spa
                 ++*cut;
                 return count;
             }
-            room->candidates[count++] = slot;
+            candidates[count++] = slot;
             __builtin_prefetch(search->right.rows + (size_t)slot * search->layout->stride, 0, 1);
         }
     return count;
@@ -94,15 +100,17 @@ static int keep(Pairs *pairs, uint32_t left, uint32_t right, uint64_t pattern, f
     return 0;
 }
 
-static int compare_all(Pairs *pairs, const Search *search, Comparison *comparison, uint32_t own, const uint32_t *slots,
+static int compare_all(Pairs *pairs, const Search *search, const Scoring *scoring, uint32_t own, const uint32_t *slots,
                        uint32_t count)
 {
     size_t stride = search->layout->stride;
     const uint8_t *record = search->left.rows + own * stride;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t pattern = compare_records(comparison, record, search->right.rows + slots[i] * stride);
-        float weight = search->weights == NULL ? 0 : pattern_weight(search->weights, search->layout->count, pattern);
-        if (weight >= search->least && keep(pairs, own, slots[i], pattern, weight))
+        uint64_t pattern;
+        float weight;
+        const uint8_t *other = search->right.rows + slots[i] * stride;
+        if (compare_weighed(scoring->comparison, &scoring->weights, record, other, &pattern, &weight) &&
+            keep(pairs, own, slots[i], pattern, weight))
             return -1;
     }
     pairs->compared += count;
@@ -125,15 +133,16 @@ static void look_up(Room *room, const Search *search, uint32_t first, uint32_t s
         }
 }
 
-/* The candidates of one record are gathered, and asked for, while those of the one before are compared. */
-static int find_batch(Pairs *pairs, const Search *search, Comparison *comparison, Room *room, uint32_t first, uint32_t step,
+/* The candidates of one record are gathered, and asked for, before those of the one before are compared. */
+static int find_batch(Pairs *pairs, const Search *search, const Scoring *scoring, Room *room, uint32_t first, uint32_t step,
                       uint32_t count)
 {
+    uint32_t found[2] = {0, 0};
     look_up(room, search, first, step, count);
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t own = first + i * step;
-        uint32_t found = gather(room, search, room->spans[i], own, &pairs->cut);
-        if (compare_all(pairs, search, comparison, own, room->candidates, found))
+    for (uint32_t i = 0; i <= count; i++) {
+        if (i < count)
+            found[i & 1] = gather(room, search, room->spans[i], first + i * step, room->candidates[i & 1], &pairs->cut);
+        if (i > 0 && compare_all(pairs, search, scoring, first + (i - 1) * step, room->candidates[(i - 1) & 1], found[(i - 1) & 1]))
             return -1;
     }
     return 0;
@@ -148,9 +157,11 @@ int pairs_find(Pairs *pairs, const Search *search, uint32_t first, uint32_t step
         free(room);
         return -1;
     }
+    Scoring scoring = {.comparison = &comparison};
+    weights_set(&scoring.weights, search->layout, search->weights, search->least);
     for (uint32_t done = 0; done < count && !failed; done += BATCH) {
         uint32_t batch = count - done < BATCH ? count - done : BATCH;
-        failed = find_batch(pairs, search, &comparison, room, first + done * step, step, batch) != 0;
+        failed = find_batch(pairs, search, &scoring, room, first + done * step, step, batch) != 0;
     }
     comparison_close(&comparison);
     free(room);

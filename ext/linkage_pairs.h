@@ -50,13 +50,4 @@ void pairs_free(Pairs *pairs);
 /* Patterns of given pairs; -1 where a slot is none or memory runs out. */
 int pairs_compare(const Search *search, const uint32_t *left, const uint32_t *right, size_t count, uint64_t *patterns);
 
-/* The sum of weights of a pattern. */
-static inline float pattern_weight(const float *weights, uint32_t fields, uint64_t pattern)
-{
-    float sum = 0;
-    for (uint32_t i = 0; i < fields; i++, pattern >>= 4)
-        sum += weights[i * LEVEL_COUNT + (pattern & 15u)];
-    return sum;
-}
-
 #endif

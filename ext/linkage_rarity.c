@@ -3,8 +3,7 @@
  * What must not go in here: weights.
  */
 #include "linkage_rarity.h"
-
-#include <stdlib.h>
+#include "linkage_memory.h"
 
 #define LEAST_BITS 10u
 #define MOST_BITS 28u
@@ -19,7 +18,7 @@ typedef struct {
 static uint32_t bits_for(uint64_t rows)
 {
     uint32_t bits = LEAST_BITS;
-    while (bits < MOST_BITS && ((uint64_t)1 << bits) < 8 * rows)
+    while (bits < MOST_BITS && ((uint64_t)1 << bits) < 4 * rows)
         bits++;
     return bits;
 }
@@ -106,10 +105,11 @@ int rarity_count(const Layout *layout, uint32_t field, const CountedRows *tables
     uint64_t rows = 0;
     for (uint32_t i = 0; i < table_count; i++)
         rows += tables[i].count;
-    bits = bits_for(rows);
-    Counts counts = {calloc((size_t)1 << bits, sizeof *counts.at), 64 - bits, 0};
+    bits = kind == KIND_CATEGORY ? LEAST_BITS : bits_for(rows);
+    Counts counts = {table_memory(sizeof *counts.at << bits), 64 - bits, 0};
     if (counts.at == NULL)
         return -1;
+    memset(counts.at, 0, sizeof *counts.at << bits);
     memset(agreement, 0, RARITY_STEPS * sizeof *agreement);
     for (uint32_t i = 0; i < table_count; i++)
         count_rows(&counts, kind, tables[i].rows + at, stride, tables[i].count);

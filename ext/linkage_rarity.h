@@ -1,6 +1,6 @@
 /* How rare values are: counted over the tables that are linked, and written into their cells.
  *
- * Counts are by a hash of the value in a table with eight places a row, without the values. Two values that fall on one place
+ * Counts are by a hash of the value in a table with four places a row, without the values. Two values that fall on one place
  * are counted together: a value is then held for more frequent than it is, never for rarer.
  *
  * A phone, date or identifier that is far more frequent than others is no value but what is written where there is none

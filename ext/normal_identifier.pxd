@@ -76,12 +76,14 @@ cdef inline bint is_born(const uint8_t *chars) noexcept nogil:
 
 
 cdef inline uint32_t rest_of(const uint8_t *chars, int count) noexcept nogil:
-    """Return the rest by ISO 7064 MOD 11-2, which is 1 for the 18 characters of a right number."""
-    cdef uint32_t rest = 0
+    """Return the rest by ISO 7064 MOD 11-2, which is 1 for the 18 characters of a right number: a sum by weights, so that no
+    character waits for the one before. At most 18 characters."""
+    cdef const unsigned char *weights = <const unsigned char *>b"\x07\x09\x0a\x05\x08\x04\x02\x01\x06\x03\x07\x09\x0a\x05\x08\x04\x02\x01"
+    cdef uint32_t sum = 0
     cdef int i
     for i in range(count):
-        rest = (2 * rest + (10 if chars[i] == c'X' else chars[i] - c'0')) % 11
-    return rest
+        sum += weights[IDENTIFIER_CHARS - count + i] * <uint32_t>(10 if chars[i] == c'X' else chars[i] - c'0')
+    return sum % 11
 
 
 cdef inline uint8_t check_character(const uint8_t *chars) noexcept nogil:

@@ -55,7 +55,8 @@ COARSER: Mapping[Atom, tuple[Atom, ...]] = {
 }
 
 CAP = 256  # records with one key; a key that more have is dropped from the index
-MOST_EXPECTED = 40.0  # candidates that one rule may bring a record
+_WORK, _LEAST_EXPECTED = 2e6, 8.0  # candidates of a rule in all, where a table is small, and of a record at least
+_GROWTH = 1e-6  # more for each record: in tables of tens of millions no rule that is any good brings few
 MOST_KEYS = 96
 _SAMPLE = 20_000
 
@@ -100,13 +101,13 @@ def _atoms(schema: Schema, index: int) -> tuple[list[Part], list[Part]]:
 
 def choose(schema: Schema, rows: Rows, most_keys: int = MOST_KEYS) -> Blocking:
     """Choose rules for looking up in these rows."""
-    sample = rows[:: max(1, len(rows) // _SAMPLE)]
+    sample = np.ascontiguousarray(rows[:: max(1, len(rows) // _SAMPLE)])
     kept: list[tuple[float, Rule]] = []
     for rule in candidates(schema):
         if any(_implies(rule, other) for _, other in kept):
             continue
         expected = _expected(schema, rule, sample, len(rows))
-        if expected <= MOST_EXPECTED:
+        if expected <= max(_WORK / max(1, len(rows)), _LEAST_EXPECTED) + _GROWTH * len(rows):
             kept.append((expected, rule))
     kept.sort(key=lambda pair: pair[0])
     rules = tuple(rule for _, rule in kept)
