@@ -13,7 +13,7 @@ PACKAGE = ROOT / "broker"
 # Each layer may import itself and the layers below it; names on one line are siblings that never import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("v1", "_native", "errors", "config", "boot"),
-    ("model", "matching"),
+    ("model", "matching", "linkage"),
     ("telemetry",),
     ("policy", "cache", "upstream", "records"),
     ("exchange",),

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from broker.config import Config
 from broker.config import load as load_config
 from broker.errors import BaseUnusable
+from broker.model.catalogue import PersonSearch
 from broker.records import change, index_build, index_files
 from broker.records.index import IndexChanges, Indexes
 from broker.records.index_check import problems
 from broker.records.load import Source, load
 from broker.records.packing import PACKINGS, Packer
+from broker.records.person_packing import PersonPacking
 from broker.records.store import Bases, Store, directory_of, open_store
 from tests.support import records, searched
 from tests.support.people import resident_id
@@ -36,7 +39,7 @@ FIELDS = ("resident_id", "name", "birth_date")
 def packing() -> Iterator[None]:
     PACKINGS.offer(searched.PlainPacking)
     yield
-    PACKINGS.offer(None)
+    PACKINGS.offer(PersonPacking)
 
 
 @pytest.fixture
@@ -390,3 +393,41 @@ def test_operators_build_look_at_and_check_it(broker: RunningBroker, config: Con
     assert (refused.returncode, "its index is wrong" in refused.stderr) == (17, True)
     file.write_bytes(b"")
     assert "run `broker records index`" in told(broker, "stat")["bases"][0]["index"]["state"]
+
+
+def test_people_are_packed_by_the_linkage_engine_where_nobody_offers_another_way(broker: RunningBroker) -> None:
+    PACKINGS.offer(PersonPacking)
+    search = {"name": "name", "resident_id": "resident_id", "birth_date": "birth_date", "address": "address"}
+    declared = searched.base(search=search)
+    broker.apply(records.catalogue(bases=(declared,)))
+    people = [
+        {
+            "resident_id": resident_id(n),
+            "name": f"张{chr(0x4E00 + n)}",
+            "birth_date": f"19{50 + n % 50}-01-01",
+            "address": ADDRESS,
+        }
+        for n in range(COUNT)
+    ]
+    assert load(broker.config, declared, [Source("test", people)], most_bad_rows=0).index_bytes
+    moved = [*people[:10], people[10] | {"resident_id": resident_id(COUNT)}]
+    change.upsert(broker.config, declared, [Source("test", [row | {"address": None} for row in moved])], most_bad_rows=0)
+    assert told(broker, "check", BASE)["index"] == "whole"
+    bases = Bases(broker.config)
+    indexes = Indexes(bases)
+    try:
+        index = indexes.of(declared)
+        packed = PersonPacking(declared.search or PersonSearch(name="name"))
+        keys = packed.recall(index.native.learned()).keys(packed.pack(columns(people[7:8])))
+        slots, _ = index.native.probe(keys, 100)
+        assert resident_id(7) in {(index.native.key(slot) or b"").decode() for slot in slots}
+    finally:
+        indexes.close()
+        bases.close()
+
+
+ADDRESS = "云鹤市松涛区建设路12号3栋2单元501室"
+
+
+def columns(people: list[dict[str, str]]) -> dict[str, pa.Array]:
+    return {name: pa.array([row[name] for row in people], pa.string()) for name in people[0]}

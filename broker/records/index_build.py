@@ -24,10 +24,9 @@ from broker.records.store import Indexed, Store
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]  # of Python 3.12
 
-CAP = 256  # records that share a key; more than that, and it tells nobody apart
 _ROWS_A_BATCH = 50_000
 _LEAST_CHANGES = 4096
-_ROWS_A_CHANGE = 8  # a delta has room for changes of so large a part of the base
+_ROWS_A_CHANGE = 16  # a delta has room for changes of so large a part of the base
 
 Progress = Callable[[int], object]  # told how many records are done, time and again
 
@@ -37,7 +36,7 @@ class Built(NamedTuple):
 
     records: int
     bytes: int
-    dropped_keys: int  # that more than CAP records share
+    dropped_keys: int  # that too many records share
 
 
 def boot_bytes() -> bytes:
@@ -109,9 +108,9 @@ def _write(store: Store, packer: Packer, file: IO[bytes], made: int, progress: P
         progress(len(keys))
     if sections.slot != sections.rows:
         raise BaseUnusable(store.base.id, "is damaged; load it again")
-    with sections.mapped_records() as memory, memoryview(memory)[sections.records_at :] as records:
-        learned = packer.packing.learn(records[: sections.rows * sections.stride])
-        with _postings(store.directory, records, sections, learned) as postings:
+    with sections.mapped_records() as memory, memoryview(memory)[sections.records_at :] as rows:
+        learned = packer.packing.learn(rows[: sections.rows * sections.stride])
+        with _postings(store.directory, rows, sections, learned) as postings:
             sections.seal(postings, packer.layout, learned, made)
 
 
@@ -173,7 +172,7 @@ class _Sections:
                 memory,
                 stride=self.stride,
                 heap_bytes=self._heap_bytes,
-                cap=CAP,
+                cap=learned.cap,
                 layout=layout,
                 learned=saved,
                 build=made,

@@ -84,11 +84,10 @@ def problems(store: Store, packer: Packer, done: Callable[[int], Any] = lambda _
 def _differing(store: Store, packer: Packer, index: OpenIndex, done: Callable[[int], Any]) -> list[int]:
     found = []
     for keys, records in store.batches(_ROWS_A_BATCH):
-        size = packer.packing.record_bytes
-        wanted = memoryview(packer.packing.plain(packer.pack(records))).cast("B")
-        held = [b"" if (slot := index.native.find(key)) is None else index.native.record(slot) or b"" for key in keys]
-        plain = memoryview(packer.packing.plain(b"".join(record.ljust(size, b"\0") for record in held))).cast("B")
-        places = [slice(i * size, (i + 1) * size) for i in range(len(keys))]
-        found.append(sum(not record or wanted[at] != plain[at] for record, at in zip(held, places, strict=True)))
+        slots = [index.native.find(key) for key in keys]
+        held = [(record, slot) for record, slot in zip(records, slots, strict=True) if slot is not None]
+        packed = packer.pack([record for record, _ in held])
+        found.append(len(keys) - len(held))
+        found.append(packer.packing.differing(packed, b"".join(index.native.record(slot) or b"" for _, slot in held)))
         done(len(keys))
     return found

@@ -1,6 +1,6 @@
 """The seam between a record base and what it is searched by: columns of a base become packed records and blocking keys.
 
-What must not go in here: how either is made (that is the linkage engine's, which knows no record bases), and files.
+What must not go in here: how either is made (person_packing.py and the linkage engine), and files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from broker.model.catalogue import PersonSearch
+from broker.records.person_packing import PersonPacking
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined]  # of Python 3.12
@@ -24,6 +25,7 @@ class Learned(Protocol):
     """How keys are made of packed records, where that was chosen by looking at all of a base."""
 
     keys_per_record: int
+    cap: int  # of records that share a key; one that more have tells nobody apart, and is left out
 
     def keys(self, records: Buffer) -> Buffer:
         """Return a row of `keys_per_record` words of 64 bits for each packed record, 0 for no key; contiguous."""
@@ -52,8 +54,8 @@ class Packing(Protocol):
         """Return what was learnt before. Raises ValueError for what was not saved."""
         ...
 
-    def plain(self, records: Buffer) -> Buffer:
-        """Return packed records without what `learn` has noted in them, so that they can be compared with others."""
+    def differing(self, records: Buffer, others: Buffer) -> int:
+        """Count the packed records that do not say what the one at the same place among the others says."""
         ...
 
 
@@ -76,10 +78,10 @@ PackingOf = Callable[[PersonSearch], Packing]
 
 
 class Packings:
-    """Which packing a search uses. Empty, no base has an index; who offers one sets it when the process starts."""
+    """Which packing a search uses; with none, no base has an index."""
 
-    def __init__(self) -> None:
-        self._made: PackingOf | None = None
+    def __init__(self, made: PackingOf | None) -> None:
+        self._made = made
 
     def offer(self, made: PackingOf | None) -> None:
         """Use a packing from now on, or none."""
@@ -90,4 +92,4 @@ class Packings:
         return Packer(search, self._made(search)) if search and self._made else None
 
 
-PACKINGS = Packings()
+PACKINGS = Packings(PersonPacking)
