@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define CHAIN_SHARE 2u
+#define PROBE_AHEAD 8u /* slots of a span whose deaths are asked for */
 #define TABLE_LEAST 64u
 #define TABLE_MOST (2u * PROBE_MOST)
 
@@ -50,15 +52,17 @@ static void find_spans(Probe *probe, const uint64_t *keys, size_t count)
     }
 }
 
-/* Follow one chain. It is the newest entries that are found before looks run out. */
-static void walk_chain(Probe *probe, uint32_t tag)
+/* Follow one chain. It is the newest entries that are found before looks run out, of which no chain gets more than its share:
+ * a key that many changes share would be left out of the index, and tells as little here. */
+static void walk_chain(Probe *probe, uint32_t node, uint32_t tag)
 {
     const Delta *delta = &probe->index->delta;
     uint32_t nodes = delta->capacity * delta->nodes_per_entry;
-    uint32_t node = word32_load(delta_head(delta, tag));
+
+    uint32_t share = probe->most / CHAIN_SHARE;
 
     for (; node != 0 && node <= nodes; node = delta->nodes[node - 1].next) {
-        if (probe->looks == 0 || probe->fresh_count == probe->most) {
+        if (probe->looks == 0 || share-- == 0 || probe->fresh_count == probe->most) {
             probe->is_cut = 1;
             return;
         }
@@ -70,11 +74,34 @@ static void walk_chain(Probe *probe, uint32_t tag)
 
 static void walk_chains(Probe *probe, const uint64_t *keys, size_t count)
 {
+    const Delta *delta = &probe->index->delta;
+    uint32_t first[PROBE_MOST_KEYS];
+
+    for (size_t i = 0; i < count; i++) {
+        uint32_t tag = delta_tag(keys[i]);
+        first[i] = tag == 0 ? 0 : word32_load(delta_head(delta, tag));
+        if (first[i] != 0)
+            __builtin_prefetch(&delta->nodes[first[i] - 1], 0, 1); /* an address, not an access */
+    }
     for (size_t i = 0; i < count; i++)
-        __builtin_prefetch(delta_head(&probe->index->delta, delta_tag(keys[i])), 0, 1);
+        walk_chain(probe, first[i], delta_tag(keys[i]));
+}
+
+static void prefetch_heads(const Delta *delta, const uint64_t *keys, size_t count)
+{
     for (size_t i = 0; i < count; i++)
-        if (delta_tag(keys[i]) != 0)
-            walk_chain(probe, delta_tag(keys[i]));
+        __builtin_prefetch(delta_head(delta, delta_tag(keys[i])), 0, 1);
+}
+
+/* Whether a slot has died is in lines of memory of its own. */
+static void prefetch_deaths(const Probe *probe)
+{
+    const uint64_t *bits = probe->index->delta.dead_bits;
+
+    for (uint32_t i = 0; i < probe->span_count; i++)
+        for (uint32_t j = 0; j < probe->spans[i].count && j < PROBE_AHEAD; j++)
+            if (probe->spans[i].slots[j] < probe->index->rows)
+                __builtin_prefetch(&bits[probe->spans[i].slots[j] / 64], 0, 1);
 }
 
 /* --- third stage: each slot once --------------------------------------------------------------------------------------------- */
@@ -161,9 +188,13 @@ Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, 
     count = count < PROBE_MOST_KEYS ? count : PROBE_MOST_KEYS;
     query_prefetch(index, keys, count);
     if (probe.visible != 0)
-        walk_chains(&probe, keys, count);
-    probe.looks = PROBE_LOOKS * probe.most; /* changes do not use up those of the rest */
+        prefetch_heads(&index->delta, keys, count);
     find_spans(&probe, keys, count);
+    if (probe.visible != 0) {
+        walk_chains(&probe, keys, count);
+        prefetch_deaths(&probe);
+    }
+    probe.looks = PROBE_LOOKS * probe.most; /* changes do not use up those of the rest */
     take_candidates(&probe);
     return (Probed){probe.count, probe.is_cut, probe.visible};
 }

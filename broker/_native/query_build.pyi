@@ -72,7 +72,8 @@ class Postings:
     ) -> int:
         """Write postings, checksums and header into a file that has its other sections; returns how long it has become.
 
-        `learned` is kept for who makes keys. Buckets of more than `cap` slots are left empty: a key that so many share tells nobody apart. 0 is no cap.
+        `learned` is kept for who makes keys. Buckets of more than `cap` slots are left empty: a key that so many share tells
+        nobody apart. 0 is no cap.
 
         Raises:
             ValueError: the file is smaller than `places` has it for what was added.
