@@ -3,6 +3,7 @@
 #   make test    the test suite
 #   make check   lint and types        make serve   a broker on the embedded defaults
 #   make bench   benchmarks            make load    a compressed day of load
+#   make bench-large   those whose size can be chosen, at that of a province (30 million people; 30 GB of disk)
 #   make sanitize, make fuzz SECONDS=60    the native modules under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make oracle  a million decisions of the native policy against their truth table
 #   make kernels the string kernels against RapidFuzz, ten million pairs an alphabet
@@ -23,10 +24,10 @@ UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=l
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
 	wire canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns \
-	matching_kernels)
-FUZZERS := cachekey policy wire front normalise matching
+	matching_kernels query_index)
+FUZZERS := cachekey policy wire front normalise matching query_index
 
-.PHONY: demo test check serve bench load sanitize fuzz oracle kernels tables quota soak conformance setup build lock clean
+.PHONY: demo test check serve bench bench-large load sanitize fuzz oracle kernels tables quota soak conformance setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -47,6 +48,9 @@ serve: setup
 bench: setup
 	./deploy/system-packages bench
 	$(BIN)/python -m bench
+
+bench-large: setup
+	QUERY_INDEX_PEOPLE=30000000 $(BIN)/python -m bench query_index --rounds 3
 
 load: setup $(STAMPS)/load
 	$(BIN)/python -m loadtests

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from broker.config import Config
-from broker.config import load as load_config
 from broker.errors import BaseUnusable
-from broker.model.catalogue import PersonSearch
 from broker.records import change, index_build, index_files
-from broker.records.index import IndexChanges, Indexes
+from broker.records.index import Indexes
 from broker.records.index_check import problems
 from broker.records.load import Source, load
 from broker.records.packing import PACKINGS, Packer
 from broker.records.person_packing import PersonPacking
 from broker.records.store import Bases, Store, directory_of, open_store
 from tests.support import records, searched
+from tests.support.index_writers import (
+    COUNT,
+    DEATHS,
+    DECLARED,
+    deleting,
+    dying,
+    in_child,
+    loading,
+    rebuild,
+    rebuilding,
+    rows,
+    started,
+    upserting,
+)
 from tests.support.people import resident_id
 from tests.support.records import BASE
 from tests.support.running import RunningBroker, wait_until
-
-COUNT = 300
-DECLARED = searched.base()
-FIELDS = ("resident_id", "name", "birth_date")
 
 
 @pytest.fixture(autouse=True)
@@ -53,16 +57,6 @@ def config(broker: RunningBroker) -> Config:
     broker.apply(records.catalogue(bases=(DECLARED,)))
     load(broker.config, DECLARED, [rows(range(COUNT))], most_bad_rows=0)
     return broker.config
-
-
-def rows(numbers: range | list[int], name: str = "张三") -> Source:
-    return Source(
-        "test", [{"resident_id": resident_id(n), "name": f"{name}{n % 7}", "birth_date": "1980-01-01"} for n in numbers]
-    )
-
-
-def ids(numbers: range) -> Source:
-    return Source("test", [{"resident_id": resident_id(n)} for n in numbers])
 
 
 @contextmanager
@@ -262,77 +256,6 @@ def test_after_the_machine_went_down_links_are_made_again(config: Config, monkey
 # --- killed ---------------------------------------------------------------------------------------------------------------
 
 
-# Processes that begin without what this one has open: LMDB opens a base once a process, and a fork has it open.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.test_record_index"])
-
-
-def started(work: Callable[..., None], *arguments: Any) -> Any:
-    process = _processes.Process(target=work, args=arguments)
-    process.start()
-    return process
-
-
-def in_child(work: Callable[..., None], *arguments: Any) -> int:
-    """Run something in a process of its own; returns how it ended."""
-    process = started(work, *arguments)
-    process.join()
-    return int(process.exitcode)
-
-
-def upserting(environment: dict[str, str], numbers: range | list[int], names: list[str]) -> None:
-    """Put records in, time and again, each time under another name."""
-    PACKINGS.offer(searched.PlainPacking)
-    for name in names:
-        change.upsert(load_config(None, environment), DECLARED, [rows(numbers, name)], most_bad_rows=0)
-
-
-def deleting(environment: dict[str, str], numbers: range) -> None:
-    PACKINGS.offer(searched.PlainPacking)
-    change.delete(load_config(None, environment), DECLARED, [ids(numbers)], most_bad_rows=0)
-
-
-def loading(environment: dict[str, str], numbers: range) -> None:
-    PACKINGS.offer(searched.PlainPacking)
-    load(load_config(None, environment), DECLARED, [rows(numbers)], most_bad_rows=0)
-
-
-def rebuilding(environment: dict[str, str]) -> None:
-    PACKINGS.offer(searched.PlainPacking)
-    rebuild(load_config(None, environment))
-
-
-def dying(environment: dict[str, str], death: str) -> None:
-    owner, name, instead, rebuilds, *_ = DEATHS[death]
-    setattr(owner, name, instead)
-    rebuilding(environment) if rebuilds else upserting(environment, range(COUNT - 5, COUNT + 5), ["李四"])
-
-
-def die(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def dying_after(done: Callable[..., object]) -> Callable[..., object]:
-    def do(*arguments: Any, **options: Any) -> None:
-        done(*arguments, **options)
-        die()
-
-    return do
-
-
-def rebuild(config: Config) -> None:
-    change.index(config, DECLARED, lambda _: lambda _: None)
-
-
-# Where a writer is killed, whether it builds, whether the change counts, and how many files of indexes it leaves.
-DEATHS: dict[str, tuple[Any, str, Callable[..., object], bool, bool, int]] = {
-    "while it packs": (searched.PlainPacking, "learn", die, True, False, 3),
-    "before the new one is in force": (index_build, "_with_delta", dying_after(index_build._with_delta), True, False, 4),
-    "before the base is changed": (IndexChanges, "prepare", dying_after(IndexChanges.prepare), False, False, 2),
-    "before what changed is published": (IndexChanges, "publish", die, False, True, 2),
-}
-
-
 @pytest.mark.parametrize("death", DEATHS)
 def test_a_writer_that_is_killed_leaves_what_the_base_says(broker: RunningBroker, config: Config, death: str) -> None:
     *_, is_changed, left = DEATHS[death]
@@ -367,67 +290,3 @@ def test_who_reads_beside_a_writer_sees_every_record_once_and_never_an_older_one
         assert writer.exitcode == 0
         assert all(len(set(seen)) > 3 and seen == sorted(seen) for seen in turns.values())
     whole(config)
-
-
-# --- commands -----------------------------------------------------------------------------------------------------------
-
-
-def told(broker: RunningBroker, *arguments: str) -> dict[str, Any]:
-    done = broker.run_here("records", *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def test_operators_build_look_at_and_check_it(broker: RunningBroker, config: Config) -> None:
-    assert told(broker, "index", BASE)["records"] == COUNT
-    change.upsert(config, DECLARED, [rows([COUNT])], most_bad_rows=0)
-    fact = told(broker, "stat")["bases"][0]["index"]
-    assert (fact["state"], fact["changes"], fact["room"]) == ("ok", 1, 4096)
-    assert told(broker, "check", BASE)["index"] == "whole"
-    file, _ = files(config)
-    data = bytearray(file.read_bytes())
-    data[4200] ^= 1
-    file.write_bytes(data)
-    refused = broker.run_here("records", "check", BASE)
-    assert (refused.returncode, "its index is wrong" in refused.stderr) == (17, True)
-    file.write_bytes(b"")
-    assert "run `broker records index`" in told(broker, "stat")["bases"][0]["index"]["state"]
-
-
-def test_people_are_packed_by_the_linkage_engine_where_nobody_offers_another_way(broker: RunningBroker) -> None:
-    PACKINGS.offer(PersonPacking)
-    search = {"name": "name", "resident_id": "resident_id", "birth_date": "birth_date", "address": "address"}
-    declared = searched.base(search=search)
-    broker.apply(records.catalogue(bases=(declared,)))
-    people = [
-        {
-            "resident_id": resident_id(n),
-            "name": f"张{chr(0x4E00 + n)}",
-            "birth_date": f"19{50 + n % 50}-01-01",
-            "address": ADDRESS,
-        }
-        for n in range(COUNT)
-    ]
-    assert load(broker.config, declared, [Source("test", people)], most_bad_rows=0).index_bytes
-    moved = [*people[:10], people[10] | {"resident_id": resident_id(COUNT)}]
-    change.upsert(broker.config, declared, [Source("test", [row | {"address": None} for row in moved])], most_bad_rows=0)
-    assert told(broker, "check", BASE)["index"] == "whole"
-    bases = Bases(broker.config)
-    indexes = Indexes(bases)
-    try:
-        index = indexes.of(declared)
-        packed = PersonPacking(declared.search or PersonSearch(name="name"))
-        keys = packed.recall(index.native.learned()).keys(packed.pack(columns(people[7:8])))
-        slots, _ = index.native.probe(keys, 100)
-        assert resident_id(7) in {(index.native.key(slot) or b"").decode() for slot in slots}
-    finally:
-        indexes.close()
-        bases.close()
-
-
-ADDRESS = "云鹤市松涛区建设路12号3栋2单元501室"
-
-
-def columns(people: list[dict[str, str]]) -> dict[str, pa.Array]:
-    return {name: pa.array([row[name] for row in people], pa.string()) for name in people[0]}
