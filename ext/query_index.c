@@ -64,7 +64,7 @@ static IndexStatus check_header(const IndexHeader *header)
 
 static void point_at_sections(QueryIndex *index, const unsigned char *memory)
 {
-    const IndexHeader *header = index->header;
+    const IndexHeader *header = &index->header;
     const IndexSections *at = &index->sections;
 
     index->memory = memory;
@@ -86,16 +86,16 @@ IndexStatus index_open(QueryIndex *index, const void *memory, size_t bytes)
     memset(index, 0, sizeof *index);
     if (bytes < INDEX_PAGE || ((uintptr_t)memory & (LINE - 1)) != 0)
         return INDEX_CUT_OFF;
-    index->header = memory;
-    IndexStatus status = check_header(index->header);
+    memcpy(&index->header, memory, sizeof index->header);
+    IndexStatus status = check_header(&index->header);
     if (status != INDEX_OK)
         return status;
-    index->sections = index_sections(index->header);
+    index->sections = index_sections(&index->header);
     if (bytes < index->sections.file)
         return INDEX_CUT_OFF;
     point_at_sections(index, memory);
     size_t table = (size_t)(index->sections.chunks * sizeof(uint32_t));
-    if (checksum_of(index->memory + index->sections.checksums, table) != index->header->checksum_of_checksums)
+    if (checksum_of(index->memory + index->sections.checksums, table) != index->header.checksum_of_checksums)
         return INDEX_DAMAGED;
     uint64_t first = (index->sections.learned - INDEX_PAGE) / INDEX_CHUNK;
     return index_damaged(index, first, (index->sections.directory - INDEX_PAGE) / INDEX_CHUNK + 1) ? INDEX_DAMAGED : INDEX_OK;

@@ -47,7 +47,7 @@ typedef struct {
 } IndexSections;
 
 typedef struct {
-    const IndexHeader *header;
+    IndexHeader header; /* as it was verified: what is mapped may change */
     const unsigned char *memory;
     IndexSections sections;
     const unsigned char *records;

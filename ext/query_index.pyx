@@ -69,7 +69,7 @@ cdef class Index:
             self._attach(delta, writable)
 
     def _attach(self, delta, bint writable):
-        cdef const IndexHeader *header = self.index.header
+        cdef const IndexHeader *header = &self.index.header
         PyObject_GetBuffer(delta, &self._delta, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
         self._has_delta = True
         self._is_writable = writable
@@ -109,7 +109,7 @@ cdef class Index:
     def facts(self):
         """See `query_index.pyi`."""
         self.check_open()
-        cdef const IndexHeader *header = self.index.header
+        cdef const IndexHeader *header = &self.index.header
         return {
             "layout": <bytes>header.layout[:INDEX_LAYOUT_BYTES],
             "build": header.build,
@@ -316,7 +316,7 @@ def make_delta(memory, Index index not None, uint32_t capacity, bytes boot not N
     """See `query_index.pyi`."""
     cdef Py_buffer view
     index.check_open()
-    cdef const IndexHeader *of = index.index.header
+    cdef const IndexHeader *of = &index.index.header
     cdef const unsigned char *of_boot = boot_of(boot)
     cdef uint64_t wanted = delta_bytes(of.rows, of.stride, of.keys_per_record, capacity)
     PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)

@@ -57,7 +57,7 @@ cdef extern from "query_index.h" nogil:
     ctypedef struct IndexSections:
         uint64_t records, words, heap, learned, directory, slots, checksums, file, chunks
     ctypedef struct QueryIndex:
-        const IndexHeader *header
+        IndexHeader header
         const unsigned char *memory
         IndexSections sections
         uint32_t rows, stride
