@@ -173,7 +173,7 @@ static void count_slots(const Window *window, Chunks chunks)
 }
 
 /* Turn counts into offsets, beginning where the partition before has ended. */
-static void place_buckets(const Window *window, uint32_t cap, PostingsBuilt *built)
+static void place_buckets(const Window *window, uint32_t cap, uint32_t mark, PostingsBuilt *built)
 {
     for (size_t b = 0; b < window->buckets; b++) {
         uint32_t count = window->ends[b];
@@ -182,13 +182,15 @@ static void place_buckets(const Window *window, uint32_t cap, PostingsBuilt *bui
             window->ends[b] |= DROPPED;
             built->dropped_buckets++;
             built->dropped_slots += count;
+            built->slots += mark;
         } else {
             built->slots += count;
         }
     }
 }
 
-static void write_slots(const Window *window, Chunks chunks, uint32_t *slots)
+/* Each bucket ends where its last slot was written; one that was dropped, where it begins, or behind its mark. */
+static void write_slots(const Window *window, Chunks chunks, uint32_t mark, uint32_t *slots)
 {
     while (next_chunk(&chunks))
         for (size_t i = 0; i < chunks.count; i++) {
@@ -197,7 +199,11 @@ static void write_slots(const Window *window, Chunks chunks, uint32_t *slots)
                 slots[(*end)++] = (uint32_t)chunks.pairs[i];
         }
     for (size_t b = 0; b < window->buckets; b++)
-        window->ends[b] &= ~DROPPED;
+        if (window->ends[b] & DROPPED) {
+            window->ends[b] &= ~DROPPED;
+            if (mark)
+                slots[window->ends[b]++] = POSTINGS_TOO_FREQUENT;
+        }
 }
 
 PostingsStatus postings_finish(PostingsBuild *build, uint32_t bits, uint32_t cap, uint32_t *directory, uint32_t *slots,
@@ -211,8 +217,8 @@ PostingsStatus postings_finish(PostingsBuild *build, uint32_t bits, uint32_t cap
     window.mask = (uint32_t)(window.buckets - 1);
     for (size_t i = 0; i < (size_t)1 << build->partition_bits; i++, window.ends += window.buckets) {
         count_slots(&window, chunks_in(build, &build->partitions[i]));
-        place_buckets(&window, cap, built);
-        write_slots(&window, chunks_in(build, &build->partitions[i]), slots);
+        place_buckets(&window, cap, build->marks != 0, built);
+        write_slots(&window, chunks_in(build, &build->partitions[i]), build->marks != 0, slots);
     }
     return POSTINGS_OK;
 }

@@ -21,6 +21,7 @@
 #define POSTINGS_LEAST_BITS 10u   /* no index has fewer buckets than there are partitions */
 #define POSTINGS_MOST_BITS 31u
 #define POSTINGS_NO_CAP 0u
+#define POSTINGS_TOO_FREQUENT UINT32_MAX /* the only slot of a bucket that was dropped, where such are marked; it is no slot */
 
 typedef struct {
     const uint32_t *directory; /* 2^bits + 1 offsets */
@@ -54,6 +55,13 @@ static inline PostingsSpan postings_find(const Postings *index, uint64_t key)
     return (PostingsSpan){index->slots + from, to - from};
 }
 
+/* Whether a key was dropped because too many have it, in an index that marks such. */
+static inline int postings_is_too_frequent(const Postings *index, uint64_t key)
+{
+    PostingsSpan span = postings_find(index, key);
+    return span.count == 1 && span.slots[0] == POSTINGS_TOO_FREQUENT;
+}
+
 /* Ask for the first line of slots. A span of few slots may lie on two. */
 static inline void postings_prefetch_slots(PostingsSpan span) { __builtin_prefetch(span.slots, 0, 1); }
 
@@ -70,6 +78,7 @@ typedef struct {
     uint64_t *pairs; /* chunk by chunk: the high half of a key, and a slot */
     size_t chunks, taken;
     uint64_t added; /* pairs so far: the most slots that the index will hold */
+    int marks;      /* set between begin and finish: dropped buckets are marked, so that who changes an index drops the same keys */
 } PostingsBuild;
 
 typedef struct {

@@ -36,6 +36,7 @@ cdef extern from "postings.h" nogil:
         POSTINGS_OK, POSTINGS_NO_ROOM, POSTINGS_TOO_MANY
     ctypedef struct PostingsBuild:
         uint64_t added
+        bint marks
     ctypedef struct PostingsBuilt:
         uint32_t slots, dropped_buckets
         uint64_t dropped_slots
@@ -190,6 +191,7 @@ cdef class Postings:
         if <uint64_t>view.len < at.file or <size_t>memory % 64:
             raise ValueError(f"file: must be at least {at.file} bytes, aligned to 64")
         self._spent = True
+        self._build.marks = True
         memcpy(memory + at.learned, PyBytes_AS_STRING(learned), len(learned))
         with nogil:
             status = postings_finish(&self._build, header.bits, cap, <uint32_t *>(memory + at.directory),

@@ -154,3 +154,16 @@ uint32_t index_slot_of(const QueryIndex *index, RecordKey key, uint64_t visible)
     uint32_t slot = record_key_slot(&index->keys, key);
     return slot != NO_SLOT && index_is_live(index, slot, visible) ? slot : NO_SLOT;
 }
+
+DeltaStatus index_put(QueryIndex *index, const unsigned char *record, const uint64_t *keys, RecordKey key)
+{
+    uint64_t kept[INDEX_MOST_KEYS];
+    uint32_t count = index->header.keys_per_record; /* which is_possible has bounded */
+
+    for (uint32_t i = 0; i < count; i++)
+        postings_prefetch(&index->postings, keys[i]);
+    uint32_t superseded = index_slot_of(index, key, index->delta.capacity);
+    for (uint32_t i = 0; i < count; i++)
+        kept[i] = postings_is_too_frequent(&index->postings, keys[i]) ? 0 : keys[i];
+    return delta_put(&index->delta, record, kept, key, superseded);
+}

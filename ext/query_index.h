@@ -94,6 +94,10 @@ static inline int index_is_live(const QueryIndex *index, uint32_t slot, uint64_t
 /* The key of a slot, in `room` of RECORD_KEY_MOST bytes; returns its size, 0 if there is none. */
 size_t index_key_of(const QueryIndex *index, uint32_t slot, unsigned char *room);
 
+/* Append to the delta a record, in the place of the one with its key, if there is one. Keys that the index left out because too many
+ * have them are left out here too. */
+DeltaStatus index_put(QueryIndex *index, const unsigned char *record, const uint64_t *keys, RecordKey key);
+
 /* The slot of the record in force that has a key, as of the first `visible` entries; NO_SLOT if there is none. */
 uint32_t index_slot_of(const QueryIndex *index, RecordKey key, uint64_t visible);
 

@@ -243,9 +243,7 @@ cdef class Index:
             PyBuffer_Release(&rows)
 
     cdef int _put_one(self, const unsigned char *record, const uint64_t *keys, bytes key) except -1:
-        cdef RecordKey of = key_of(key)
-        cdef uint32_t superseded = index_slot_of(&self.index, of, self.index.delta.capacity)
-        if delta_put(&self.index.delta, record, keys, of, superseded) != DELTA_OK:
+        if index_put(&self.index, record, keys, key_of(key)) != DELTA_OK:
             raise Full("no more changes fit")
         return 0
 

@@ -62,7 +62,24 @@ def test_a_cap_drops_and_counts_what_too_many_share() -> None:
         kit.by_bucket(np.array([keys for _, keys in built.truth.records.values()], np.uint64), facts["bits"]).values(), key=len
     )
     assert (facts["dropped_buckets"], facts["dropped_slots"]) == (1, len(frequent))
-    assert facts["slots"] + facts["dropped_slots"] == sum(bool(key) for _, keys in built.truth.records.values() for key in keys)
+    assert facts["slots"] - 1 + facts["dropped_slots"] == sum(
+        bool(key) for _, keys in built.truth.records.values() for key in keys
+    )
+
+
+OWN = 0x123456789ABCDEF0  # a key that nobody else has
+
+
+def test_what_the_index_dropped_is_not_found_by_changes_either() -> None:
+    built = kit.build_random(5, 2000, cap=100)
+    rows = [keys for _, keys in built.truth.records.values()]
+    frequent = rows[0][3]
+    assert sum(frequent in row for row in rows) > 100
+    index = Index(built.file, kit.delta_for(built.index(), 10), writable=True)
+    index.put(bytes(kit.STRIDE), np.array([OWN, frequent, 0, 0, 0], np.uint64), [b"new"])
+    index.publish()
+    assert index.probe(np.array([frequent], np.uint64), 100) == ([], False)
+    assert 2000 in index.probe(np.array([OWN], np.uint64), 100)[0]
 
 
 def test_keys_of_records_are_in_the_order_of_their_bytes() -> None:

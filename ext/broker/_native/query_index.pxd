@@ -36,7 +36,6 @@ cdef extern from "query_delta.h" nogil:
     DeltaStatus delta_open(Delta *delta, void *memory, size_t size, uint64_t build, uint32_t rows, uint32_t stride,
                            uint32_t keys_per_record)
     uint64_t delta_visible(const Delta *delta)
-    DeltaStatus delta_put(Delta *delta, const unsigned char *record, const uint64_t *keys, RecordKey key, uint32_t superseded)
     DeltaStatus delta_remove(Delta *delta, RecordKey key, uint32_t superseded)
     void delta_publish(Delta *delta)
     DeltaStatus delta_mend(Delta *delta, uint64_t known)
@@ -71,6 +70,7 @@ cdef extern from "query_index.h" nogil:
     const unsigned char *index_record(const QueryIndex *index, uint32_t slot)
     bint index_is_live(const QueryIndex *index, uint32_t slot, uint64_t visible)
     size_t index_key_of(const QueryIndex *index, uint32_t slot, unsigned char *room)
+    DeltaStatus index_put(QueryIndex *index, const unsigned char *record, const uint64_t *keys, RecordKey key)
     uint32_t index_slot_of(const QueryIndex *index, RecordKey key, uint64_t visible)
 
 cdef extern from "query_probe.h" nogil:
