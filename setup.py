@@ -106,6 +106,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "normal_columns": (),
     "matching": (),
     "linkage": (),
+    "linkage_index": (),
     "query_index": (),
     "query_build": (),
 }
@@ -122,12 +123,13 @@ C_SOURCES: dict[str, tuple[str, ...]] = {
         "matching_avx2",
         "matching_avx512",
     ),
-    "linkage": (
+    "linkage": ("linkage_cells", "linkage_rarity"),
+    "linkage_index": (
         "linkage_cells",
         "linkage_keys",
         "linkage_compare",
-        "linkage_rarity",
         "linkage_pairs",
+        "linkage_clusters",
         "postings",
         "matching_scalar",
     ),

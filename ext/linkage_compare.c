@@ -61,6 +61,13 @@ static uint32_t compare_resident_ids(const uint8_t *a, const uint8_t *b)
     return one == other || is_one_slip(one, other) ? ID_SLIP : ID_OTHER_WRONG;
 }
 
+static int are_as_long(uint64_t one, uint64_t other)
+{
+    for (; one >= 10 && other >= 10; one /= 10)
+        other /= 10;
+    return one < 10 && other < 10;
+}
+
 static uint32_t compare_phones(const uint8_t *a, const uint8_t *b)
 {
     uint64_t one = cell_u64(a), other = cell_u64(b);
@@ -70,7 +77,7 @@ static uint32_t compare_phones(const uint8_t *a, const uint8_t *b)
     one &= PHONE_NUMBER, other &= PHONE_NUMBER;
     if (one == other)
         return same_at(rare, rare_other);
-    return is_one_slip(one, other) ? PHONE_SLIP : LEVEL_DIFFERENT;
+    return is_one_slip(one, other) && are_as_long(one, other) ? PHONE_SLIP : LEVEL_DIFFERENT;
 }
 
 static uint32_t compare_dates(const uint8_t *a, const uint8_t *b)
@@ -176,7 +183,7 @@ static uint32_t compare_parts(Comparison *comparison, const uint8_t *a, const ui
                               const uint8_t *partner_a)
 {
     uint32_t level = compare_texts(comparison, a, b);
-    if (level > TEXT_CLOSE)
+    if (level == LEVEL_MISSING || level > TEXT_CLOSE)
         return level;
     const uint8_t *pairs[2][2] = {{a, partner_b}, {b, partner_a}};
     for (int i = 0; i < 2; i++) {

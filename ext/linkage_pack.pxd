@@ -17,33 +17,35 @@ from normal_tables cimport READING, Tables, reading_value
 from normal_text cimport Codes, Text, fold_text, is_digit, is_letter, single_spaces
 from normal_words cimport PART_COMMUNITY, PART_REGION, PART_ROAD
 
-cdef extern from "linkage_cells.h" nogil:
-    enum:
-        KIND_PERSON_NAME, KIND_GIVEN_NAME, KIND_SURNAME, KIND_RESIDENT_ID, KIND_IDENTIFIER, KIND_DATE, KIND_PHONE
-        KIND_ADDRESS, KIND_TEXT, KIND_NUMBER, KIND_CATEGORY, KIND_COUNT
-        NAME_UNITS, NAME_LONGER, NAME_SURNAME_SHIFT, NAME_IN_LETTERS, REGION_HASH, TEXT_BYTES, CODE_BYTES, FIGURES
-    const uint64_t ID_VALID
-    const uint64_t ID_OTHER
-    const uint64_t ID_PRESENT
-    const uint64_t ID_NUMBER
-    ctypedef struct AddressCell:
-        uint32_t region
-        uint32_t community
-        uint32_t road
-        uint16_t figures[4]
-    ctypedef struct Characters:
-        uint16_t readings[0x10000]
-        uint16_t shapes[0x10000]
-    uint32_t cell_size(uint8_t kind)
-    uint64_t mixed(uint64_t value)
+from linkage_cells cimport (
+    CODE_BYTES,
+    FIGURES,
+    ID_NUMBER,
+    ID_OTHER,
+    ID_PRESENT,
+    ID_VALID,
+    KIND_ADDRESS,
+    KIND_CATEGORY,
+    KIND_DATE,
+    KIND_IDENTIFIER,
+    KIND_NUMBER,
+    KIND_PERSON_NAME,
+    KIND_PHONE,
+    KIND_RESIDENT_ID,
+    NAME_IN_LETTERS,
+    NAME_LONGER,
+    NAME_SURNAME_SHIFT,
+    NAME_UNITS,
+    REGION_HASH,
+    TEXT_BYTES,
+    AddressCell,
+    Letters,
+    mixed,
+)
 
 cdef enum:
-    MOST_READINGS = 0x4000
     MOST_PHONE = 16
     LEAST_PHONE = 5
-
-cdef struct Letters:            # a sum over the letters of each reading
-    uint32_t sums[MOST_READINGS]
 
 
 cdef inline uint32_t letter_sum(uint32_t letter) noexcept nogil:
@@ -126,12 +128,21 @@ cdef inline void pack_resident_id(uint8_t *cell, const Codes *codes) noexcept no
     memcpy(cell, &value, sizeof(value))
 
 
+cdef inline bint is_one_digit(const NormalPhone *phone) noexcept nogil:
+    """000000000: an exchange's prefix may have been taken off, so that it is no placeholder of a known length any more."""
+    cdef int i
+    for i in range(1, phone.size):
+        if phone.digits[i] != phone.digits[0]:
+            return False
+    return True
+
+
 cdef inline void pack_phone(uint8_t *cell, const Codes *codes) noexcept nogil:
     cdef NormalPhone phone
     cdef uint64_t value = 1
     cdef int i
     normal_phone(&phone, codes)
-    if phone.size < LEAST_PHONE or phone.flags & PHONE_PLACEHOLDER:
+    if phone.size < LEAST_PHONE or phone.flags & PHONE_PLACEHOLDER or is_one_digit(&phone):
         return
     for i in range(phone.size if phone.size < MOST_PHONE else MOST_PHONE):
         value = 10 * value + (phone.digits[i] - c'0')

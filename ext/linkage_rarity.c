@@ -8,6 +8,7 @@
 #define LEAST_BITS 10u
 #define MOST_BITS 28u
 #define HISTOGRAM 1024u
+#define BATCH 32u
 
 typedef struct {
     uint32_t *at;
@@ -25,14 +26,28 @@ static uint32_t bits_for(uint64_t rows)
 
 static uint32_t *place_of(const Counts *counts, uint64_t value) { return &counts->at[value >> counts->shift]; }
 
+/* Values of a batch, whose places are asked for before the first is read: they are all over the memory. */
+static uint32_t take_batch(const Counts *counts, uint8_t kind, const uint8_t *cells, uint32_t stride, uint32_t left,
+                           uint64_t *values)
+{
+    uint32_t count = left < BATCH ? left : BATCH;
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] = cell_value(kind, cells + (size_t)i * stride);
+        __builtin_prefetch(place_of(counts, values[i]), 1, 3);
+    }
+    return count;
+}
+
 static void count_rows(Counts *counts, uint8_t kind, const uint8_t *cells, uint32_t stride, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t value = cell_value(kind, cells + (size_t)i * stride);
-        if (value == 0)
-            continue;
-        ++*place_of(counts, value);
-        counts->rows++;
+    uint64_t values[BATCH];
+    for (uint32_t done = 0, taken; done < count; done += taken) {
+        taken = take_batch(counts, kind, cells + (size_t)done * stride, stride, count - done, values);
+        for (uint32_t i = 0; i < taken; i++)
+            if (values[i] != 0) {
+                ++*place_of(counts, values[i]);
+                counts->rows++;
+            }
     }
 }
 
@@ -67,26 +82,34 @@ static uint32_t bits_of(uint64_t rows, uint32_t count)
     return bits < RARITY_STEPS ? bits : RARITY_STEPS - 1;
 }
 
-static uint64_t write_rarity(const Counts *counts, uint8_t kind, uint8_t *cells, uint32_t stride, uint32_t count,
-                             uint32_t most, double *agreement)
+typedef struct {
+    double agreement[RARITY_STEPS]; /* rows that agree with a row, added up over the rows */
+    uint64_t placeholders;
+    uint32_t most; /* rows that may have a value which is one */
+} Written;
+
+static void write_one(const Counts *counts, uint8_t kind, uint8_t *cell, uint32_t found, Written *written)
 {
-    uint64_t placeholders = 0;
-    double rows = (double)counts->rows;
-    for (uint32_t i = 0; i < count; i++) {
-        uint8_t *cell = cells + (size_t)i * stride;
-        uint64_t value = cell_value(kind, cell);
-        if (value == 0)
-            continue;
-        uint32_t found = *place_of(counts, value), bits = bits_of(counts->rows, found);
-        if (found > most) {
-            memset(cell, 0, cell_size(kind));
-            placeholders++;
-            continue;
-        }
-        agreement[bits] += found / (rows * rows);
-        cell_set_rarity(kind, cell, bits);
+    uint32_t bits = bits_of(counts->rows, found);
+    if (found > written->most) {
+        memset(cell, 0, cell_size(kind));
+        written->placeholders++;
+        return;
     }
-    return placeholders;
+    written->agreement[bits] += found;
+    cell_set_rarity(kind, cell, bits);
+}
+
+static void write_rarity(const Counts *counts, uint8_t kind, uint8_t *cells, uint32_t stride, uint32_t count, Written *written)
+{
+    uint64_t values[BATCH];
+    for (uint32_t done = 0, taken; done < count; done += taken) {
+        uint8_t *at = cells + (size_t)done * stride;
+        taken = take_batch(counts, kind, at, stride, count - done, values);
+        for (uint32_t i = 0; i < taken; i++)
+            if (values[i] != 0)
+                write_one(counts, kind, at + (size_t)i * stride, *place_of(counts, values[i]), written);
+    }
 }
 
 static uint32_t most_of(const Counts *counts, uint8_t kind, const uint8_t *cells, uint32_t stride, uint32_t count)
@@ -110,13 +133,14 @@ int rarity_count(const Layout *layout, uint32_t field, const CountedRows *tables
     if (counts.at == NULL)
         return -1;
     memset(counts.at, 0, sizeof *counts.at << bits);
-    memset(agreement, 0, RARITY_STEPS * sizeof *agreement);
     for (uint32_t i = 0; i < table_count; i++)
         count_rows(&counts, kind, tables[i].rows + at, stride, tables[i].count);
-    uint32_t most = table_count == 0 ? 0 : most_of(&counts, kind, tables[0].rows + at, stride, tables[0].count);
-    *placeholders = 0;
+    Written written = {.most = most_of(&counts, kind, tables[0].rows + at, stride, tables[0].count)};
     for (uint32_t i = 0; i < table_count; i++)
-        *placeholders += write_rarity(&counts, kind, tables[i].rows + at, stride, tables[i].count, most, agreement);
+        write_rarity(&counts, kind, tables[i].rows + at, stride, tables[i].count, &written);
+    for (uint32_t i = 0; i < RARITY_STEPS; i++)
+        agreement[i] = counts.rows == 0 ? 0 : written.agreement[i] / ((double)counts.rows * (double)counts.rows);
+    *placeholders = written.placeholders;
     *values = counts.rows;
     free(counts.at);
     return 0;

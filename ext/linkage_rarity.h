@@ -23,7 +23,7 @@ typedef struct {
 } CountedRows;
 
 /* `agreement[b]` is the probability that two rows drawn at random agree on a value of b bits; `values` how many rows have one.
- * 0, or -1 when memory ran out. */
+ * There is at least one table. 0, or -1 when memory ran out. */
 int rarity_count(const Layout *layout, uint32_t field, const CountedRows *tables, uint32_t table_count, double *agreement,
                  uint64_t *values, uint64_t *placeholders);
 

@@ -84,10 +84,28 @@ cdef inline uint32_t take_code(Cursor *cursor) noexcept nogil:
     return code
 
 
+cdef inline uint32_t take_common(Cursor *cursor) noexcept nogil:
+    """Read a character of ASCII, or of three bytes as most ideographs have; 0 where another or none stands here."""
+    cdef const unsigned char *at = cursor.at
+    cdef uint32_t code
+    if at[0] < 0x80:
+        cursor.at += 1
+        cursor.remaining -= 1
+        return at[0]
+    if cursor.remaining < 3 or not 0xE1 <= at[0] <= 0xEC or (at[1] & 0xC0) != 0x80 or (at[2] & 0xC0) != 0x80:
+        return 0
+    code = (<uint32_t>(at[0] & 0x0F) << 12) | (<uint32_t>(at[1] & 0x3F) << 6) | (at[2] & 0x3F)
+    cursor.at += 3
+    cursor.remaining -= 3
+    return code
+
+
 cdef inline void fold_utf8(const Tables *tables, const Text *text, Codes *codes) noexcept nogil:
     cdef Cursor cursor = cursor_over(<const unsigned char *>text.data, text.size)
+    cdef uint32_t code
     while cursor.remaining > 0:
-        if not put_folded(tables, codes, take_code(&cursor)):
+        code = take_common(&cursor)
+        if not put_folded(tables, codes, code if code else take_code(&cursor)):
             return
 
 

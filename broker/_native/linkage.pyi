@@ -1,9 +1,7 @@
-"""Linkage of records: packing, blocking keys, candidate pairs and their patterns (ext/linkage.pyx, ext/linkage_*.c).
+"""Packed records: layouts, packing, rarity (ext/linkage.pyx, ext/linkage_cells.h, ext/linkage_rarity.h).
 
-A *layout* says where the cell of each field stands in a packed row. Kinds and atoms are numbers: `broker.linkage.schema.Kind`,
-`broker.linkage.blocking.Atom`. A *pattern* is a level of four bits a field, that of the first field lowest: 0 is missing, 1 is
-different, from 9 on the values are the same and ever rarer (ext/linkage_compare.h). Rows are contiguous buffers of whole
-records. The interpreter's lock is not held while a table is worked on.
+A *layout* says where the cell of each field stands in a packed row. Kinds are the numbers of `broker.linkage.schema.Kind`. Rows
+are contiguous buffers of whole records. The interpreter's lock is not held while a column is packed or counted.
 """
 
 from collections.abc import Buffer, Sequence  # type: ignore[attr-defined]
@@ -44,55 +42,4 @@ def count_rarity(layout: Layout, field: int, tables: Sequence[Buffer]) -> tuple[
 
     Values far too frequent for their kind become missing. Return, by bits of rarity, the probability that two random rows agree
     on a value of it; how many rows had a value; and how many of them became missing.
-    """
-
-@final
-class KeyPlan:
-    """Rules that make the blocking keys of a record. Atoms are (field, kind of atom); rules one or two places in them."""
-
-    layout: Layout
-
-    def __init__(self, layout: Layout, atoms: Sequence[tuple[int, int]], rules: Sequence[tuple[int, int | None]]) -> None:
-        """Take rules.
-
-        Raises:
-            ValueError: they name what there is not or what does not suit, or make more than 128 keys a record.
-        """
-
-    @property
-    def width(self) -> int: ...  # keys of a record
-    @property
-    def places(self) -> tuple[int, ...]: ...  # where the keys of each rule begin, and where the last ends
-    def keys(self, rows: Buffer, out: Buffer) -> None:
-        """Write `width` keys of 64 bits a row; 0 is no key.
-
-        Raises:
-            ValueError: `out` is of another size.
-        """
-
-@final
-class Index:
-    """The keys of a table, which it keeps a hold on, and which record has them (ext/postings.h)."""
-
-    dropped: int  # keys of records that are in no bucket, because more than the cap have them
-
-    def __init__(self, plan: KeyPlan, rows: Buffer, cap: int) -> None: ...
-    def find(
-        self, left: Buffer, first: int, step: int, count: int, weights: Buffer, least: float, within: bool
-    ) -> tuple[bytes, bytes, bytes, bytes, int, int]:
-        """Compare rows of `left` with those that share a key; `within`: it is the same table, and each pair comes once.
-
-        `weights` are 16 x 16 floats by field and level, of whose sum at least `least` is kept. Return columns of rows on the
-        left (u32), on the right (u32), patterns (u64) and sums (f32); how many pairs were compared; and of how many rows not
-        all candidates were looked at.
-
-        Raises:
-            ValueError: the rows are not within the table, or there are not 256 weights.
-        """
-
-def compare(layout: Layout, left: Buffer, right: Buffer, lefts: Buffer, rights: Buffer, out: Buffer) -> None:
-    """Write the patterns (u64) of given pairs, by rows (u32) of two tables.
-
-    Raises:
-        ValueError: a row is not of its table, or the columns are not of one length.
     """

@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from broker._native import linkage as native
+from broker._native import linkage_index as native
 from broker.linkage.schema import Kind, Rows, Schema
 
 
@@ -118,9 +118,11 @@ def choose(schema: Schema, rows: Rows, most_keys: int = MOST_KEYS) -> Blocking:
 
 def _implies(rule: Rule, other: Rule) -> bool:
     """Whether records that share a key of the rule also share one of the other."""
-    return all(
-        any(field == own and (atom == part or atom in COARSER.get(part, ())) for own, part in rule) for field, atom in other
-    )
+    return all(any(_is_finer(own, part) for own in rule) for part in other)
+
+
+def _is_finer(part: Part, other: Part) -> bool:
+    return part[0] == other[0] and (part[1] == other[1] or other[1] in COARSER.get(part[1], ()))
 
 
 def _expected(schema: Schema, rule: Rule, sample: Rows, count: int) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from broker._native import linkage as native
+from broker._native import linkage, linkage_index
 from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME, Floats, Patterns, levels_of
 from broker.linkage.schema import Kind, Rows, Schema
 
@@ -56,7 +56,7 @@ def rarities(schema: Schema, tables: Sequence[Rows]) -> tuple[Floats, Floats]:
     """Count values over both tables, write their rarity into the rows, and give agreement and shares by field and level."""
     agreement, shares = np.zeros((2, len(schema.fields), LEVELS))
     for place, field in enumerate(schema.fields):
-        found, _, _ = native.count_rarity(schema.layout, place, tables)
+        found, _, _ = linkage.count_rarity(schema.layout, place, tables)
         counted = field.kind not in (Kind.CATEGORY, Kind.RESIDENT_ID)
         for bits, chance in enumerate(found):
             level = SAME + (min(6, (bits - 3) // 3) if bits >= 6 and counted else 0)
@@ -72,12 +72,12 @@ def random_levels(schema: Schema, left: Rows, right: Rows) -> Floats:
     lefts = draw.integers(0, len(left), count).astype(np.uint32)
     rights = draw.integers(0, len(right), count).astype(np.uint32)
     patterns = np.empty(count, np.uint64)
-    native.compare(schema.layout, left, right, lefts, rights, patterns)
+    linkage_index.compare(schema.layout, left, right, lefts, rights, patterns)
     distinct, times = np.unique(patterns, return_counts=True)
     levels = levels_of(distinct, len(schema.fields))
-    found = np.stack([np.bincount(column, times, LEVELS) for column in levels.T])
+    found = np.stack([np.bincount(column, times, LEVELS) for column in levels.T]).astype(np.float64)
     found[:, MISSING] = 0
-    return found
+    return np.asarray(found, np.float64)
 
 
 # --- beginnings -------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def _responsibilities(levels: np.ndarray, classes: Floats, pairs: Floats, total:
 
 def _levels(levels: np.ndarray, members: Floats, prior: Floats) -> Floats:
     """Give the shares of levels among the members of a class, with the prior as so many pairs more."""
-    found = np.stack([np.bincount(column, members, LEVELS) for column in levels.T])
+    found = np.stack([np.bincount(column, members, LEVELS) for column in levels.T]).astype(np.float64)
     found[:, MISSING] = 0
     found[:, 1:] += _STRENGTH * prior[:, 1:] / prior[:, 1:].sum(axis=1, keepdims=True)
     return _filled(found / found.sum(axis=1, keepdims=True))

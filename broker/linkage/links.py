@@ -1,6 +1,6 @@
-"""Linking two tables, or finding the duplicates in one: from Arrow to a table of pairs.
+"""Linking two tables, or finding the duplicates in one: from Arrow to tables of pairs and clusters.
 
-What must not go in here: how a probability comes about (model.py, estimate.py), clusters (clusters.py).
+What must not go in here: how a probability comes about (model.py, estimate.py).
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from broker._native import linkage as native
+from broker._native import linkage_index as native
 from broker.linkage import blocking, estimate
-from broker.linkage.model import Floats, Model, Patterns, levels_of, probability
+from broker.linkage.model import LEVELS, Floats, Model, Patterns, levels_of, probability
 from broker.linkage.schema import Rows, Schema
 
 TRAINING_ROWS = 50_000
 LEAST_PROBABILITY = 0.01  # of pairs that are told at all
+LINK, REVIEW = 0.5, 0.05
+# Of one pair, either way, when clusters are weighed; and what a pair says that no key brought together.
+CLIP, UNCOMPARED = 10.0, -1.0
 _SLICE = 200_000
-_SLACK = 2.0  # natural logarithms: what kin classes can only lower is cut a little below
+_NOTHING = np.zeros((LEVELS, LEVELS), np.float32)
+
+RowNumbers = npt.NDArray[np.uint32]
 
 
 class Constraint(StrEnum):
@@ -30,33 +36,62 @@ class Constraint(StrEnum):
     ONE_TO_ONE = "one to one"  # neither table has duplicates
 
 
+class Decision(StrEnum):
+    """What is to be done with a pair."""
+
+    LINK = "link"
+    REVIEW = "review"
+    NONE = "none"
+
+
+def decide(chance: float) -> Decision:
+    """Decide by the probability of a match."""
+    return Decision.LINK if chance >= LINK else Decision.REVIEW if chance >= REVIEW else Decision.NONE
+
+
 @dataclass(frozen=True)
 class Found:
     """Pairs by row of both tables, with patterns and the logarithm of their odds."""
 
-    left: np.ndarray
-    right: np.ndarray
+    left: RowNumbers
+    right: RowNumbers
     patterns: Patterns
     log_odds: Floats
-    compared: int = 0
 
-    def where(self, rows: np.ndarray) -> Found:
+    def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Found:
         """Take some of the pairs."""
-        return Found(self.left[rows], self.right[rows], self.patterns[rows], self.log_odds[rows], self.compared)
+        return Found(self.left[rows], self.right[rows], self.patterns[rows], self.log_odds[rows])
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """A model, and the table in which it looks records up; of how many records it is as a base."""
+
+    model: Model
+    index: native.Index
+    size: float
+
+    def find(self, rows: Rows, *, within: bool, least: float = LEAST_PROBABILITY) -> Found:
+        """Give all pairs of at least a probability; 0 gives all that were compared."""
+        bound = np.log(least) - np.log1p(-least) if least > 0 else -np.inf
+        # Classes of kin only take from the odds, so what weighs less against strangers can be left out at once.
+        enough = float(max(bound - np.log(self.model.matches / self.size) - 0.1, -1e30))
+        pieces = list(_pieces(self.index, rows, self.model.weights(), enough, within=within))
+        left, right, patterns = (np.concatenate(column) for column in zip(*pieces, strict=True))
+        found = Found(left, right, patterns, self.model.log_odds(patterns, self.size))
+        return found.where(found.log_odds >= bound) if least > 0 else found
 
 
 def link(left: pa.Table, right: pa.Table, schema: Schema, constraint: Constraint = Constraint.ONE_TO_ONE) -> pa.Table:
     """Link the records of two tables, with a model trained on them.
 
-    Return columns `left` and `right` (rows), `probability`, and the level of each field.
+    Return columns `left` and `right` (rows, u32), `probability` (f64), and the level of each field (u8).
 
     Raises:
         UnknownColumn: a table lacks a column of the schema.
     """
     rows, base = schema.pack(left), schema.pack(right)
-    agreement, shares = estimate.rarities(schema, [rows, base])
-    linkage = _train(schema, rows, base, agreement, shares, within=False)
-    found = linkage.find(rows, within=False)
+    found = trained(schema, rows, base).find(rows, within=False)
     return told(found, schema, settled(found) if constraint is Constraint.ONE_TO_ONE else probability(found.log_odds))
 
 
@@ -67,67 +102,71 @@ def dedupe(table: pa.Table, schema: Schema) -> pa.Table:
         UnknownColumn: the table lacks a column of the schema.
     """
     rows = schema.pack(table)
-    agreement, shares = estimate.rarities(schema, [rows])
-    found = _train(schema, rows, rows, agreement, shares, within=True).find(rows, within=True)
+    found = trained(schema, rows).find(rows, within=True)
     return told(found, schema, probability(found.log_odds))
 
 
-@dataclass(frozen=True)
-class Linkage:
-    """A model and the table it looks up in."""
+def cluster(table: pa.Table, schema: Schema) -> RowNumbers:
+    """Put the records of one table that are of the same person together: for each row, the first row of its cluster.
 
-    model: Model
-    index: native.Index
-    size: int
+    All pairs that are compared are held at once, about 24 bytes each.
 
-    def find(self, rows: Rows, *, within: bool) -> Found:
-        """Give all pairs of at least LEAST_PROBABILITY."""
-        least = float(np.log(LEAST_PROBABILITY) - np.log(max(self.model.matches, 1e-9) / self.size) - _SLACK)
-        pieces = list(_pieces(self.index, rows, self.model.weights(), least, within))
-        found = Found(
-            *(np.concatenate(columns) for columns in zip(*(piece[:3] for piece in pieces), strict=True)),
-            np.empty(0),
-            sum(piece[3] for piece in pieces),
-        )
-        found = Found(found.left, found.right, found.patterns, self.model.log_odds(found.patterns, self.size), found.compared)
-        return found.where(found.log_odds >= np.log(LEAST_PROBABILITY))
+    Raises:
+        UnknownColumn: the table lacks a column of the schema.
+    """
+    rows = schema.pack(table)
+    found = trained(schema, rows).find(rows, within=True, least=0.0)
+    found = found.where(np.argsort(-found.log_odds, kind="stable"))
+    clusters = np.empty(len(rows), np.uint32)
+    native.cluster(len(rows), found.left, found.right, found.log_odds, 0.0, CLIP, UNCOMPARED, clusters)
+    return clusters
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def trained(schema: Schema, left: Rows, right: Rows | None = None) -> Linkage:
+    """Train a model on two packed tables, or on one and itself; their rows get the rarity of their values."""
+    within = right is None
+    base = left if right is None else right
+    agreement, shares = estimate.rarities(schema, [left] if within else [left, base])
+    rules = blocking.choose(schema, base)
+    index = native.Index(rules.plan(schema), base, rules.cap)
+    step = max(1, len(left) // TRAINING_ROWS)
+    sampled = np.concatenate([piece[2] for piece in _pieces(index, left, _NOTHING, 0.0, within=within, step=step)])
+    patterns, counts = np.unique(sampled, return_counts=True)
+    pairs = max(1.0, len(left) * (len(left) - 1) / 2 if within else float(len(left) * len(base)))
+    seen = estimate.Observed(
+        agreement=agreement,
+        shares=shares,
+        random=estimate.random_levels(schema, left, base),
+        patterns=patterns,
+        counts=np.asarray(counts * float(step), np.float64),
+        pairs=pairs,
+    )
+    fitted = estimate.fit(schema, seen, 0.3 * min(len(left), len(base)) + 1.0)
+    size = max(2.0, pairs / max(1, len(left)))
+    matches, *kin = (fitted.pairs / pairs * size).tolist()
+    return Linkage(Model(schema, rules, fitted.levels, matches, tuple(kin)), index, size)
 
 
 def _pieces(
-    index: native.Index, rows: Rows, weights: np.ndarray, least: float, within: bool, step: int = 1
-) -> Iterator[tuple[np.ndarray, np.ndarray, Patterns, int]]:
+    index: native.Index, rows: Rows, weights: npt.NDArray[np.float32], least: float, *, within: bool, step: int = 1
+) -> Iterator[tuple[RowNumbers, RowNumbers, Patterns]]:
+    """Look up every so many rows, a slice after the other; there is always one piece."""
     total = len(range(0, len(rows), step))
     for first in range(0, max(total, 1), _SLICE):
         count = min(_SLICE, total - first)
-        left, right, patterns, _, compared, _ = index.find(rows, first * step, step, count, weights, least, within)
-        yield np.frombuffer(left, np.uint32), np.frombuffer(right, np.uint32), np.frombuffer(patterns, np.uint64), compared
+        left, right, patterns, *_ = index.find(rows, first * step, step, count, weights, least, within)
+        yield np.frombuffer(left, np.uint32), np.frombuffer(right, np.uint32), np.frombuffer(patterns, np.uint64)
 
 
-def _train(schema: Schema, left: Rows, right: Rows, agreement: Floats, shares: Floats, *, within: bool) -> Linkage:
-    rules = blocking.choose(schema, right)
-    index = native.Index(rules.plan(schema), right, rules.cap)
-    step = max(1, len(left) // TRAINING_ROWS)
-    nothing = np.zeros((16, 16), np.float32)
-    pieces = [piece[2] for piece in _pieces(index, left, nothing, 0.0, within, step)]
-    patterns, counts = np.unique(np.concatenate(pieces), return_counts=True)
-    pairs = len(left) * (len(left) - 1) / 2 if within else float(len(left) * len(right))
-    seen = estimate.Observed(
-        agreement,
-        shares,
-        estimate.random_levels(schema, left, right),
-        patterns,
-        counts * (len(left) / len(range(0, len(left), step))),
-        max(pairs, 1.0),
-    )
-    fitted = estimate.fit(schema, seen, 0.3 * min(len(left), len(right)))
-    size = max(1.0, pairs / len(left)) if len(left) else 1.0
-    matches, *kin = (fitted.pairs / pairs * size).tolist()
-    return Linkage(Model(schema, rules, fitted.levels, matches, tuple(kin)), index, int(max(2, size)))
+# --- telling ----------------------------------------------------------------------------------------------------------
 
 
 def settled(found: Found) -> Floats:
     """Give probabilities where a record has at most one match: the others that it could be linked to count against each."""
-    odds = np.exp(np.minimum(found.log_odds, 700.0))
+    odds = np.exp(np.minimum(found.log_odds, 500.0))
     rivals = np.zeros(len(odds))
     for side in (found.left, found.right):
         if len(side):
@@ -141,4 +180,4 @@ def told(found: Found, schema: Schema, chances: Floats) -> pa.Table:
     kept = kept[np.lexsort((-chances[kept], found.left[kept]))]
     levels = levels_of(found.patterns[kept], len(schema.fields))
     columns = {"left": found.left[kept], "right": found.right[kept], "probability": chances[kept]}
-    return pa.table(columns | {field.name: levels[:, place] for place, field in enumerate(schema.fields)})
+    return pa.table(columns | {field.name: np.ascontiguousarray(levels[:, place]) for place, field in enumerate(schema.fields)})

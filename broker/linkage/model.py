@@ -7,6 +7,7 @@ found (estimate.py), which pairs become links (links.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -15,10 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from broker.linkage.blocking import Atom, Blocking
-from broker.linkage.schema import Schema
+from broker.linkage.schema import Field, Kind, Schema
 
 LEVELS = 16
-MISSING, DIFFERENT, SAME = 0, 1, 9
+MISSING, DIFFERENT, SAME = 0, 1, 9  # levels of every kind of field; see ext/linkage_compare.h for those between
+
+# What no other agreement makes up for. Who lives together shares nearly everything, more than any model of independent fields
+# can weigh: a twin has surname, birth date, home and often the phone in common. So without a number that speaks for it, a name
+# that differs by an unlike character, or in all but the surname, is never a link; and two right numbers are two people.
+GUARDED = 0.45  # the most that such a pair can be: it is for review
+_OTHER_NAME = (DIFFERENT, 2, 3)
+_SAME_NUMBER = {Kind.RESIDENT_ID: 3, Kind.IDENTIFIER: 3}  # from this level on
 
 Floats = npt.NDArray[np.float64]
 Patterns = npt.NDArray[np.uint64]
@@ -61,7 +69,7 @@ class Model:
     @property
     def bits(self) -> Floats:
         """Bits for (positive) or against a match, by field and level, against strangers."""
-        return np.log2(self.levels[0]) - np.log2(self.levels[1])
+        return np.asarray(np.log2(self.levels[0]) - np.log2(self.levels[1]))
 
     def weights(self) -> npt.NDArray[np.float32]:
         """Give what patterns are scored by, in natural logarithms: always 16 fields."""
@@ -69,22 +77,39 @@ class Model:
         found[: len(self.schema.fields)] = self.bits * np.log(2)
         return found
 
-    def log_odds(self, patterns: Patterns, size: int) -> Floats:
+    def log_odds(self, patterns: Patterns, size: float) -> Floats:
         """Give the logarithm of the odds that pairs are matches, in a base of this size."""
         logs = np.stack([log_likelihood(patterns, np.log(levels)) for levels in self.levels])
         others = np.log1p(-min(0.5, (self.matches + sum(self.kin)) / size)) + logs[1]
         for share, own in zip(self.kin, logs[2:], strict=True):
             others = np.logaddexp(others, np.log(max(share, 1e-300) / size) + own)
-        return np.asarray(np.log(self.matches / size) + logs[0] - others)
+        odds = np.log(self.matches / size) + logs[0] - others
+        return np.asarray(np.where(self.guarded(patterns), np.minimum(odds, np.log(GUARDED / (1 - GUARDED))), odds))
+
+    def guarded(self, patterns: Patterns) -> npt.NDArray[np.bool_]:
+        """Tell which pairs are at most for review, whatever else they agree on."""
+        other, number = np.zeros((2, len(patterns)), np.bool_)
+        for place, field in enumerate(self.schema.fields):
+            level = (patterns >> np.uint64(4 * place)) & np.uint64(15)
+            if field.kind is Kind.PERSON_NAME:
+                other |= np.isin(level, _OTHER_NAME)
+            if field.kind in _SAME_NUMBER:
+                number |= level >= _SAME_NUMBER[field.kind]
+        return (other & ~number) | self._contradicted(patterns)
+
+    def _contradicted(self, patterns: Patterns) -> npt.NDArray[np.bool_]:
+        places = [place for place, field in enumerate(self.schema.fields) if field.kind is Kind.RESIDENT_ID]
+        found = [((patterns >> np.uint64(4 * place)) & np.uint64(15)) == DIFFERENT for place in places]
+        return np.any(found, axis=0) if found else np.zeros(len(patterns), np.bool_)
 
     def explain(self, pattern: int) -> dict[str, tuple[int, float]]:
         """Tell, by field, the level and its bits."""
         bits = self.bits
-        found = [pattern >> 4 * place & 15 for place in range(len(self.schema.fields))]
-        return {
-            field.name: (level, float(bits[place, level]))
-            for place, (field, level) in enumerate(zip(self.schema.fields, found, strict=True))
-        }
+        levels = [pattern >> 4 * place & 15 for place in range(len(self.schema.fields))]
+        return {f.name: (level, float(bits[place, level])) for place, (f, level) in enumerate(self._told(levels))}
+
+    def _told(self, levels: list[int]) -> Iterable[tuple[Field, int]]:
+        return zip(self.schema.fields, levels, strict=True)
 
     def to_json(self) -> bytes:
         """Write the model."""
@@ -110,12 +135,12 @@ class Model:
             schema = Schema.of(saved.fields)  # type: ignore[arg-type]
             rules = tuple(tuple((field, Atom(atom)) for field, atom in rule) for rule in saved.rules)
             levels = np.array(saved.levels, np.float64)
+            blocking = Blocking(rules, saved.cap)
+            blocking.plan(schema)
         except (msgspec.DecodeError, ValueError) as error:
             raise Unreadable("not a model of linkage") from error
         if saved.format != 1 or levels.shape != (2 + len(saved.kin), len(schema.fields), LEVELS) or not (levels > 0).all():
             raise Unreadable("not a model of linkage of this format")
-        blocking = Blocking(rules, saved.cap)
-        blocking.plan(schema)
         return cls(schema, blocking, levels, saved.matches, tuple(saved.kin))
 
 
