@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from broker._native import linkage as native
+from broker._native import linkage_index as native
 from broker.linkage import Kind, Schema
 from broker.linkage.blocking import Atom, Blocking, choose
 from broker.linkage.estimate import rarities
