@@ -34,7 +34,7 @@ from broker.records.person_packing import KINDS, PersonKeys, PersonPacking
 PEOPLE = int(os.environ.get("QUERY_INDEX_PEOPLE", "1_000_000"))
 PROBES = 20_000
 CANDIDATES = 256
-CHANGES = min(PEOPLE // 4, 200_000)  # in one round
+CHANGES = min(PEOPLE // 16, 200_000)  # in one round; a delta has room for a sixteenth
 ROWS = 200_000
 BOOT = bytes(16)
 SEARCH = PersonSearch(**{kind: kind for kind in KINDS})

@@ -15,11 +15,11 @@ static uint64_t aligned(uint64_t at) { return (at + LINE - 1) / LINE * LINE; }
 
 /* --- layout -------------------------------------------------------------------------------------------------------------- */
 
-/* One or two nodes a bucket when the delta is full. */
+/* A bucket a node at least: each step along a chain is a wait for memory. */
 static uint32_t head_bits_of(uint64_t nodes)
 {
     uint32_t bits = 6;
-    while (bits < MOST_HEAD_BITS && (uint64_t)2 << bits <= nodes)
+    while (bits < MOST_HEAD_BITS && (uint64_t)1 << bits < nodes)
         bits++;
     return bits;
 }

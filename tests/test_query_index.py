@@ -139,7 +139,7 @@ def check(index: Index, truth: kit.Truth, names: list[bytes]) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_changes_are_seen_together_as_a_dictionary_would_have_them(seed: int) -> None:
-    changed_at_random(seed, 60)
+    changed_at_random(seed, 30)
 
 
 def test_a_delta_that_is_full_says_so_and_keeps_what_it_has() -> None:
