@@ -114,8 +114,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 # Module by module, what is written in C.
 C_SOURCES: dict[str, tuple[str, ...]] = {
-    "query_index": ("query_index", "query_delta", "query_probe", "record_keys"),
-    "query_build": ("postings", "query_index", "query_delta", "record_keys"),
+    "query_index": ("query_file", "query_delta", "query_probe", "record_keys"),
+    "query_build": ("postings", "query_file", "query_delta", "record_keys"),
     "matching": (
         "matching_alphabet",
         "matching_corpus",
@@ -141,7 +141,7 @@ C_SOURCES: dict[str, tuple[str, ...]] = {
         "linkage_compare",
         "linkage_posterior",
         "matching_scalar",
-        "query_index",
+        "query_file",
         "query_delta",
         "query_probe",
         "record_keys",

@@ -13,6 +13,7 @@ import pytest
 from broker.cli.catalogue import read_valid
 from broker.errors import CatalogueRefused
 from broker.model.catalogue import PersonSearch
+from broker.policy.export import write
 from broker.records import change
 from broker.records.index import Indexes
 from broker.records.load import Source, load
@@ -140,3 +141,10 @@ def test_a_search_by_what_does_not_suit_is_refused(tmp_path: Path, old: str, new
     with pytest.raises(CatalogueRefused) as refused:
         read_valid(tmp_path)
     assert any(f"(population).{said}" in problem for problem in refused.value.problems), refused.value.problems
+
+
+def test_a_search_is_exported_as_it_was_applied(tmp_path: Path) -> None:
+    (tmp_path / "all.toml").write_text(CATALOGUE, encoding="utf-8")
+    catalogue = read_valid(tmp_path)
+    write(catalogue, tmp_path.parent / f"{tmp_path.name}-exported")
+    assert read_valid(tmp_path.parent / f"{tmp_path.name}-exported").bases == catalogue.bases

@@ -69,11 +69,11 @@ def load_(
         raise typer.BadParameter("name files, or --from-sql and --query")
     config, declared = _declared(file, base)
     wanted = Wanted.records(declared)
-    with _refusals(bad_rows), _opened(wanted, files or [], encoding) as given:
+    with _refusals(bad_rows), _bars() as bars:
+        given = _opened(bars, wanted, files or [], encoding)
         if from_sql:
             given.append(sources.from_query(wanted, _url(from_sql, password_file), query))
-        with _bars() as bars:
-            loaded = load(config, declared, given, most_bad_rows=allow_bad, indexing=functools.partial(_indexing, bars))
+        loaded = load(config, declared, given, most_bad_rows=allow_bad, indexing=functools.partial(_indexing, bars))
     _write_bad_rows(bad_rows, loaded.problems)
     what = {"stored": loaded.stored, "bytes": loaded.bytes}
     _tell(base, given, loaded, what | ({"index_bytes": loaded.index_bytes} if loaded.index_bytes else {}), json)
@@ -105,7 +105,8 @@ def upsert(
 ) -> None:
     """Put records into a base, replacing those with the same key; seen at once."""
     config, declared = _declared(file, base)
-    with _refusals(bad_rows), _opened(Wanted.records(declared), files or [], encoding) as given:
+    with _refusals(bad_rows), _bars() as bars:
+        given = _opened(bars, Wanted.records(declared), files or [], encoding)
         changed = change.upsert(config, declared, given, most_bad_rows=allow_bad)
     _write_bad_rows(bad_rows, changed.read.problems)
     _tell(base, given, changed.read, {"added": changed.added, "replaced": changed.replaced}, json)
@@ -123,7 +124,8 @@ def delete(
 ) -> None:
     """Take records out of a base, by files that hold their keys; seen at once."""
     config, declared = _declared(file, base)
-    with _refusals(bad_rows), _opened(Wanted.keys(declared), files or [], encoding) as given:
+    with _refusals(bad_rows), _bars() as bars:
+        given = _opened(bars, Wanted.keys(declared), files or [], encoding)
         changed = change.delete(config, declared, given, most_bad_rows=allow_bad)
     _write_bad_rows(bad_rows, changed.read.problems)
     _tell(base, given, changed.read, {"removed": changed.removed, "absent": changed.absent}, json)
@@ -150,6 +152,7 @@ def check(base: Base, file: ConfigFile = None, json: Json = False) -> None:
         if damaged:
             raise RecordsRefused(f"base `{base}`: {damaged} of {len(store)} records are damaged; load it again")
         records = len(store)
+    with _refusals(None), _reading(config, declared) as store:
         indexed = _check_index(store, declared)
     if json:
         emit({"base": base, "records": records, "damaged": 0, "index": "whole" if indexed else "none"})
@@ -212,19 +215,17 @@ def _checked(encoding: str) -> str:
     return encoding
 
 
-@contextmanager
-def _opened(wanted: Wanted, files: list[Path], encoding: str) -> Iterator[list[Source]]:
+def _opened(bars: Progress, wanted: Wanted, files: list[Path], encoding: str) -> list[Source]:
     """Open files, with a progress bar for each where there is a terminal."""
     given = []
-    with _bars() as bars:
-        for path in files:
-            if path == _STANDARD_INPUT:
-                given.append(sources.from_lines(wanted, sys.stdin.buffer))
-                continue
-            task = bars.add_task(path.name, total=1.0)
-            advance = functools.partial(_advance, bars, task)
-            given.append(sources.from_file(wanted, path, _checked(encoding), advance))
-        yield given
+    for path in files:
+        if path == _STANDARD_INPUT:
+            given.append(sources.from_lines(wanted, sys.stdin.buffer))
+            continue
+        task = bars.add_task(path.name, total=1.0)
+        advance = functools.partial(_advance, bars, task)
+        given.append(sources.from_file(wanted, path, _checked(encoding), advance))
+    return given
 
 
 def _bars() -> Progress:

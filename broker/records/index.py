@@ -226,7 +226,8 @@ class IndexChanges:
         self._try(lambda: self._put(records, keys))
 
     def _put(self, records: list[Record], keys: list[bytes]) -> None:
-        packed = self._packer.pack(records)
+        columns = {name: [record[name] for record in records] for name in self._packer.fields.values()}
+        packed = self._packer.pack(columns, len(records))
         self._index.put(self._learned.noted(packed), self._learned.keys(packed), keys)
 
     def _try(self, change: Callable[[], object]) -> None:

@@ -103,8 +103,8 @@ def _with_delta(directory: Path, made: int) -> Built:
 def _write(store: Store, packer: Packer, file: IO[bytes], made: int, progress: Progress) -> None:
     """Write the sections of an index file from the front: records, words of their keys, their heap; then all that is sorted."""
     sections = _Sections(file, len(store), packer.packing.record_bytes)
-    for keys, records in store.batches(_ROWS_A_BATCH):
-        sections.write(keys, packer.pack(records))
+    for keys, columns in store.batches(_ROWS_A_BATCH):
+        sections.write(keys, packer.pack(columns, len(keys)))
         progress(len(keys))
     if sections.slot != sections.rows:
         raise BaseUnusable(store.base.id, "is damaged; load it again")

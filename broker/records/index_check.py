@@ -83,11 +83,11 @@ def problems(store: Store, packer: Packer, done: Callable[[int], Any] = lambda _
 
 def _differing(store: Store, packer: Packer, index: OpenIndex, done: Callable[[int], Any]) -> list[int]:
     found = []
-    for keys, records in store.batches(_ROWS_A_BATCH):
+    blank = bytes(packer.packing.record_bytes)
+    for keys, columns in store.batches(_ROWS_A_BATCH):
         slots = [index.native.find(key) for key in keys]
-        held = [(record, slot) for record, slot in zip(records, slots, strict=True) if slot is not None]
-        packed = packer.pack([record for record, _ in held])
-        found.append(len(keys) - len(held))
-        found.append(packer.packing.differing(packed, b"".join(index.native.record(slot) or b"" for _, slot in held)))
+        held = [None if slot is None else index.native.record(slot) for slot in slots]
+        packed = packer.pack(columns, len(keys))
+        found.append(max(held.count(None), packer.packing.differing(packed, b"".join(record or blank for record in held))))
         done(len(keys))
     return found

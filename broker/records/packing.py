@@ -71,10 +71,11 @@ class Packer:
         self.packing = packing
         self.layout = hashlib.sha256(msgspec.msgpack.encode([FORMAT, packing.layout, self.fields])).digest()
 
-    def pack(self, records: Sequence[Mapping[str, str | None]]) -> Buffer:
-        """Pack records of the base."""
+    def pack(self, columns: Mapping[str, Sequence[str | None]], count: int) -> Buffer:
+        """Pack so many records of the base: columns by field; one that was declared since the base was loaded is not there."""
+        nothing = [None] * count
         return self.packing.pack(
-            {kind: pa.array([record.get(field) for record in records], pa.string()) for kind, field in self.fields.items()}
+            {kind: pa.array(columns.get(name, nothing), pa.string()) for kind, name in self.fields.items()}
         )
 
 

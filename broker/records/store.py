@@ -64,6 +64,9 @@ class Follower(Protocol):
         """The records are as they were."""
 
 
+Columns = Mapping[str, Sequence[str | None]]  # by field
+
+
 class Change:
     """Changes of a base that are made together."""
 
@@ -138,12 +141,16 @@ class Store:
                 again = rows.read_row(self.about.base, record)
                 yield not isinstance(again, Row) or again.key != key
 
-    def batches(self, rows: int) -> Iterator[tuple[list[bytes], list[Record]]]:
-        """Yield keys and records, so many at a time, in order of the keys, as of one moment. Raises BaseUnusable."""
-        each = iter(self)
-        while batch := list(itertools.islice(each, rows)):
-            keys, records = zip(*batch, strict=True)
-            yield list(keys), list(records)
+    def batches(self, size: int) -> Iterator[tuple[list[bytes], Columns]]:
+        """Yield keys and columns of so many records at a time, in order of the keys, as of one moment. Raises BaseUnusable."""
+        each = self._stored()
+        while batch := list(itertools.islice(each, size)):
+            try:
+                values = zip(*(rows.unpack(key, stored) for key, stored in batch), strict=True)
+                columns = dict(zip(self._names, values, strict=True))
+            except (Damaged, msgspec.MsgspecError, ValueError):
+                raise BaseUnusable(self.base.id, "a record is damaged; run `broker records check`") from None
+            yield [key for key, _ in batch], columns
 
     @contextlib.contextmanager
     def changing(self, follower: Follower | None = None) -> Iterator[Change]:
