@@ -139,6 +139,7 @@ C_SOURCES: dict[str, tuple[str, ...]] = {
         "linkage_cells",
         "linkage_keys",
         "linkage_compare",
+        "linkage_numbers",
         "linkage_posterior",
         "matching_scalar",
         "query_file",

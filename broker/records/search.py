@@ -1,33 +1,22 @@
-"""Searches for people in record bases: who may be meant, how likely it is, and what is advised.
+"""Searches for people in record bases, as the exchange knows them: candidates, what is advised over all, what is searched by.
 
-The record that is told is read from the base itself, which is the truth; the index only says whose key to look at. What must
-not go in here: who may search (search.py above the exchange), how likelihoods come about (linkage), files (index.py).
+What must not go in here: how candidates are found (searchers.py), and who may search (search.py above the exchange).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import structlog
-
-from broker._native.search import Search
-from broker.errors import BaseUnusable
-from broker.linkage import persons
 from broker.model.call import Decision
 from broker.model.catalogue import BaseDeclaration, RecordsOperation
-from broker.records.index import Indexes, OpenIndex
-from broker.records.person_packing import PersonPacking
 from broker.records.rows import Record
 from broker.records.store import Bases
 
-LINK_PROBABILITY, REVIEW_PROBABILITY = 0.95, 0.05
+if TYPE_CHECKING:
+    from broker.records.searchers import Searchers
 
-_CONTRADICTED = 1  # the level of two resident ids that are both right, and differ
-_KIN = 2  # the first class of pairs that are no match and agree on much
-
-log = structlog.get_logger("records")
+REVIEW_PROBABILITY = 0.05  # what is less likely is not worth a clerk's look
 
 
 class Found(NamedTuple):
@@ -48,23 +37,12 @@ class Decided(Protocol):
         ...
 
 
-class _Weighed(NamedTuple):
-    """What `broker._native.search` says of a candidate."""
-
-    slot: int
-    probability: float
-    log_odds: float  # its own, whoever else there is
-    rival: int
-    pattern: int
-
-
 class Searches:
-    """The bases that this process searches. For one event loop."""
+    """The bases that this process searches, opened when the first search comes. For one event loop."""
 
     def __init__(self, bases: Bases) -> None:
         self._bases = bases
-        self._indexes = Indexes(bases)
-        self._open: dict[str, tuple[OpenIndex, Search, PersonPacking]] = {}
+        self._searchers: Searchers | None = None
 
     def search(self, base: BaseDeclaration, known: Mapping[str, str], most: int, least: float) -> list[Found]:
         """Return who may be meant by known fields of a base, the likeliest first; `least` 0 is what is worth a clerk's look.
@@ -72,58 +50,16 @@ class Searches:
         Raises:
             BaseUnusable: there is nothing to search, or its index is not of the records.
         """
-        try:
-            index, search, packing = self._searcher(base)
-        except BaseUnusable as error:
-            log.warning("record base cannot be searched", base=base.id, why=error.why)
-            raise
-        values = tuple(known.get(field) for field in packing.fields.values())
-        id_place = list(packing.fields).index("resident_id") if "resident_id" in packing.fields else None
-        store, found = self._bases.store(base), []
-        for candidate in map(_Weighed._make, search.find(values, most, least or REVIEW_PROBABILITY)):
-            key = index.native.key(candidate.slot)
-            record = None if key is None else store.find(key)
-            if record is not None:  # else it was deleted this moment
-                found.append(Found(record, candidate.probability, *_decide(candidate, id_place)))
-        return found
+        if self._searchers is None:
+            from broker.records.searchers import Searchers  # noqa: PLC0415 - numpy and Arrow: 45 MB that most cores never need
+
+            self._searchers = Searchers(self._bases)
+        return self._searchers.search(base, known, most, least or REVIEW_PROBABILITY)
 
     def close(self) -> None:
         """Close all."""
-        self._open.clear()
-        self._indexes.close()
-
-    def _searcher(self, base: BaseDeclaration) -> tuple[OpenIndex, Search, PersonPacking]:
-        index = self._indexes.of(base)
-        held = self._open.get(base.id)
-        if held and held[0] is index:
-            return held
-        if base.search is None:
-            raise BaseUnusable(base.id, "is not declared to be searched")
-        packing = PersonPacking(base.search)
-        learned = packing.recall(index.native.learned())
-        levels, pairs = persons.search_table(learned.model, index.native.facts()["rows"])
-        self._open[base.id] = opened = (index, Search(index.native, learned.plan, levels, pairs), packing)
-        return opened
-
-
-def _decide(candidate: _Weighed, id_place: int | None) -> tuple[Decision, tuple[str, ...]]:
-    """Advise on one candidate; two right resident ids that differ are two people's, whatever else agrees."""
-    guards = []
-    if id_place is not None and candidate.pattern >> 4 * id_place & 15 == _CONTRADICTED:
-        guards.append("CONTRADICTION")
-    if candidate.probability < LINK_PROBABILITY:
-        if candidate.rival >= _KIN:
-            guards.append("KIN")
-        if _alone(candidate.log_odds) >= LINK_PROBABILITY:
-            guards.append("NAMESAKE")
-    if candidate.probability < REVIEW_PROBABILITY:
-        return Decision.NONE, tuple(guards)
-    sure = candidate.probability >= LINK_PROBABILITY and not guards
-    return Decision.LINK if sure else Decision.REVIEW, tuple(guards)
-
-
-def _alone(log_odds: float) -> float:
-    return 1 / (1 + math.exp(-max(min(log_odds, 60.0), -60.0)))
+        if self._searchers is not None:
+            self._searchers.close()
 
 
 def advice(candidates: Iterable[Decided]) -> Decision:
