@@ -1,9 +1,10 @@
 """Who may be meant: searches in the packed index of a population, from texts to probabilities, against dictionaries in Python.
 
-SEARCH_PEOPLE says of how many people (a million without; `make bench-large` asks for thirty). Each query is a record that another
-department has of somebody, with what goes wrong in such records, drawn at random over the whole population. Normalisation is
-part of it. The dictionaries hold ids and birth dates of the same people; names are then compared by RapidFuzz, which is what one
-writes without an index. A round in which too few are found means nothing. What must not go in here: the index (query_index.py).
+SEARCH_PEOPLE says of how many people (a million without; `make bench-large` asks for thirty). Each query is a record that
+another department has of somebody, with what goes wrong in such records, drawn at random over the whole population.
+Normalisation is part of it. The dictionaries hold ids and birth dates of the same people; names are then compared by RapidFuzz,
+which is what one writes without an index. A round in which too few are found means nothing. What must not go in here: the index
+(query_index.py).
 """
 
 from __future__ import annotations
@@ -56,9 +57,8 @@ class World(query_index.World):
         self.people: list[dict[str, str]] = []
         super().__init__(directory)
         self.build()
-        levels, pairs = persons.search_table(self.learned.model, PEOPLE)
         self.index = self.opened()
-        self.search = Search(self.index, self.learned.plan, levels, pairs)
+        self.search = Search(self.index, self.learned.plan, *persons.search_table(self.learned.model, PEOPLE))
 
     def _people(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bytes_]]:
         draw, slot = np.random.default_rng(1), 0

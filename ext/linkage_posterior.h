@@ -15,9 +15,18 @@ typedef struct {
     uint32_t fields, classes;
     double pairs[MOST_CLASSES];               /* logarithm of the share of all pairs */
     double levels[MOST_CLASSES][CLASS_LEVELS]; /* logarithm of the probability of a level, by class, field and level */
+    double guarded;                   /* the most that the logarithm of the odds of a guarded pair can be */
+    uint16_t other_name[MOST_FIELDS]; /* levels as bits: a name that is another one, */
+    uint16_t same_number[MOST_FIELDS]; /* a number that is the same, which makes up for that, */
+    uint16_t contradicted[MOST_FIELDS]; /* two right numbers of which only one can be theirs */
 } Posterior;
 
-/* The logarithm of the odds that a pair is a match; `rival` is the class but matches that is likeliest. */
+enum { GUARD_NONE, GUARD_OTHER_NAME, GUARD_CONTRADICTED };
+
+/* Why a pair is at most for review, whatever else it agrees on. */
+uint32_t posterior_guard(const Posterior *posterior, uint64_t pattern);
+
+/* The logarithm of the odds that a pair is a match, guards included; `rival` is the class but matches that is likeliest. */
 double posterior_log_odds(const Posterior *posterior, uint64_t pattern, uint32_t *rival);
 
 #endif

@@ -9,7 +9,7 @@ of them is the one meant. What must not go in here: what is compared and weighed
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport exp
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from broker._native.linkage cimport loaded_characters
@@ -48,6 +48,11 @@ cdef extern from "linkage_posterior.h" nogil:
         uint32_t classes
         double pairs[8]
         double levels[8][256]
+        double guarded
+        uint16_t other_name[16]
+        uint16_t same_number[16]
+        uint16_t contradicted[16]
+    uint32_t posterior_guard(const Posterior *posterior, uint64_t pattern)
     double posterior_log_odds(const Posterior *posterior, uint64_t pattern, uint32_t *rival)
 
 cdef enum:
@@ -87,11 +92,12 @@ cdef class Search:
     cdef uint32_t id_field
     cdef uint32_t id_rule
 
-    def __cinit__(self, Index index not None, KeyPlan plan not None, levels, pairs):
+    def __cinit__(self, Index index not None, KeyPlan plan not None, levels, pairs, guards, double guarded):
         self.index, self.plan = index, plan
         if index.index.stride != plan.layout.c.stride or index.index.header.keys_per_record != plan.c.keys:
             raise ValueError("index: is not of this layout and plan")
         self.load(levels, pairs)
+        self.load_guards(guards, guarded)
         self.id_field = self.id_rule = NO_RULE
         self.find_id_rule()
         if comparison_open(&self.comparison, &plan.layout.c, loaded_characters()) != 0:
@@ -122,6 +128,20 @@ cdef class Search:
         for i in range(CLASS_LEVELS):
             weights[i] = <float>(self.posterior.levels[0][i] - self.posterior.levels[1][i])
         weights_set(&self.weights, &self.plan.layout.c, weights, <float>(LEAST_LOG + pairs[1] - pairs[0]))
+        return 0
+
+    cdef int load_guards(self, guards, double guarded) except -1:
+        cdef Py_buffer view
+        PyObject_GetBuffer(guards, &view, PyBUF_C_CONTIGUOUS)
+        try:
+            if view.len != 3 * sizeof(self.posterior.other_name):
+                raise ValueError("guards: must be 16 words of 16 bits for each of three")
+            memcpy(self.posterior.other_name, view.buf, sizeof(self.posterior.other_name))
+            memcpy(self.posterior.same_number, <char *>view.buf + 32, sizeof(self.posterior.same_number))
+            memcpy(self.posterior.contradicted, <char *>view.buf + 64, sizeof(self.posterior.contradicted))
+        finally:
+            PyBuffer_Release(&view)
+        self.posterior.guarded = guarded
         return 0
 
     cdef void find_id_rule(self) noexcept:
@@ -234,7 +254,7 @@ cdef class Search:
             if probability < least:
                 break
             found.append((query.best[i].slot, probability, query.best[i].log_odds, query.best[i].rival,
-                          query.best[i].pattern))
+                          posterior_guard(&self.posterior, query.best[i].pattern), query.best[i].pattern))
         return found
 
 

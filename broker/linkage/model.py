@@ -86,21 +86,29 @@ class Model:
         odds = np.log(self.matches / size) + logs[0] - others
         return np.asarray(np.where(self.guarded(patterns), np.minimum(odds, np.log(GUARDED / (1 - GUARDED))), odds))
 
+    def guards(self) -> npt.NDArray[np.uint16]:
+        """Levels as bits, by field (always 16), that make a guard: another name; the same number; contradicting numbers."""
+        found = np.zeros((3, LEVELS), np.uint16)
+        for place, field in enumerate(self.schema.fields):
+            if field.kind is Kind.PERSON_NAME:
+                found[0, place] = sum(1 << level for level in _OTHER_NAME)
+            if field.kind in _SAME_NUMBER:
+                found[1, place] = sum(1 << level for level in range(_SAME_NUMBER[field.kind], LEVELS))
+            if field.kind is Kind.RESIDENT_ID:
+                found[2, place] = 1 << DIFFERENT
+        return found
+
     def guarded(self, patterns: Patterns) -> npt.NDArray[np.bool_]:
         """Tell which pairs are at most for review, whatever else they agree on."""
-        other, number = np.zeros((2, len(patterns)), np.bool_)
-        for place, field in enumerate(self.schema.fields):
-            level = (patterns >> np.uint64(4 * place)) & np.uint64(15)
-            if field.kind is Kind.PERSON_NAME:
-                other |= np.isin(level, _OTHER_NAME)
-            if field.kind in _SAME_NUMBER:
-                number |= level >= _SAME_NUMBER[field.kind]
-        return (other & ~number) | self._contradicted(patterns)
+        other, number, contradicted = (self._has(levels, patterns) for levels in self.guards())
+        return (other & ~number) | contradicted
 
-    def _contradicted(self, patterns: Patterns) -> npt.NDArray[np.bool_]:
-        places = [place for place, field in enumerate(self.schema.fields) if field.kind is Kind.RESIDENT_ID]
-        found = [((patterns >> np.uint64(4 * place)) & np.uint64(15)) == DIFFERENT for place in places]
-        return np.any(found, axis=0) if found else np.zeros(len(patterns), np.bool_)
+    def _has(self, levels: npt.NDArray[np.uint16], patterns: Patterns) -> npt.NDArray[np.bool_]:
+        """Tell which patterns have one of some levels, given as bits by field."""
+        found = np.zeros(len(patterns), np.bool_)
+        for place in range(len(self.schema.fields)):
+            found |= (levels[place] >> ((patterns >> np.uint64(4 * place)) & np.uint64(15)).astype(np.uint16)) & 1 != 0
+        return found
 
     def explain(self, pattern: int) -> dict[str, tuple[int, float]]:
         """Tell, by field, the level and its bits."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from broker._native import linkage_index as native
 from broker.linkage import estimate
 from broker.linkage.blocking import Atom, Blocking, Rule
-from broker.linkage.model import LEVELS, SAME, Floats, Model
+from broker.linkage.model import GUARDED, LEVELS, SAME, Floats, Model
 from broker.linkage.schema import Kind, Rows, Schema
 
 IN_REGISTER = 0.9  # of those who are looked for
@@ -97,10 +99,20 @@ def everyday_bits(model: Model) -> list[int]:
     return [int(3 * level + 3) for level in levels]
 
 
-def search_table(model: Model, size: int) -> tuple[Floats, list[float]]:
-    """Return what `broker._native.search` weighs by: logarithms of levels by class, and of the share of pairs of each class."""
+class SearchTable(NamedTuple):
+    """What `broker._native.search` weighs by, in the order in which it wants it."""
+
+    levels: Floats  # natural logarithms of probabilities, by class, field (16) and level
+    pairs: list[float]  # natural logarithms of the shares of all pairs, by class
+    guards: npt.NDArray[np.uint16]
+    guarded: float
+
+
+def search_table(model: Model, size: int) -> SearchTable:
+    """Return a model as a table for searches in a register of this size."""
     levels = np.zeros((len(model.levels), _FIELDS, LEVELS))
     levels[:, : len(model.schema.fields)] = np.log(model.levels)
     kin = [max(share, 1e-300) for share in model.kin]
     strangers = 1 - min(0.5, (model.matches + sum(kin)) / max(size, 1))
-    return levels, np.log([model.matches / max(size, 1), strangers, *(share / max(size, 1) for share in kin)]).tolist()
+    pairs = np.log([model.matches / max(size, 1), strangers, *(share / max(size, 1) for share in kin)]).tolist()
+    return SearchTable(levels, pairs, model.guards(), float(np.log(GUARDED / (1 - GUARDED))))

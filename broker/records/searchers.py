@@ -24,7 +24,7 @@ from broker.records.store import Bases
 
 LINK_PROBABILITY = 0.95
 
-_CONTRADICTED = 1  # the level of two resident ids that are both right, and differ
+_OTHER_NAME, _CONTRADICTED = 1, 2  # guards, as `broker._native.search` has them
 _KIN = 2  # the first class of pairs that are no match and agree on much
 
 log = structlog.get_logger("records")
@@ -37,6 +37,7 @@ class _Weighed(NamedTuple):
     probability: float
     log_odds: float  # its own, whoever else there is
     rival: int
+    guard: int
     pattern: int
 
 
@@ -56,13 +57,12 @@ class Searchers:
             log.warning("record base cannot be searched", base=base.id, why=error.why)
             raise
         values = tuple(known.get(field) for field in packing.fields.values())
-        id_place = list(packing.fields).index("resident_id") if "resident_id" in packing.fields else None
         store, found = self._bases.store(base), []
         for candidate in map(_Weighed._make, search.find(values, most, least)):
             key = index.native.key(candidate.slot)
             record = None if key is None else store.find(key)
             if record is not None:  # else it was deleted this moment
-                found.append(Found(record, candidate.probability, *_decide(candidate, id_place)))
+                found.append(Found(record, candidate.probability, *_decide(candidate)))
         return found
 
     def close(self) -> None:
@@ -79,25 +79,22 @@ class Searchers:
             raise BaseUnusable(base.id, "is not declared to be searched")
         packing = PersonPacking(base.search)
         learned = packing.recall(index.native.learned())
-        levels, pairs = persons.search_table(learned.model, index.native.facts()["rows"])
-        self._open[base.id] = opened = (index, Search(index.native, learned.plan, levels, pairs), packing)
+        table = persons.search_table(learned.model, index.native.facts()["rows"])
+        self._open[base.id] = opened = (index, Search(index.native, learned.plan, *table), packing)
         return opened
 
 
-def _decide(candidate: _Weighed, id_place: int | None) -> tuple[Decision, tuple[str, ...]]:
-    """Advise on one candidate; two right resident ids that differ are two people's, whatever else agrees."""
-    guards = []
-    if id_place is not None and candidate.pattern >> 4 * id_place & 15 == _CONTRADICTED:
-        guards.append("CONTRADICTION")
-    if candidate.probability < LINK_PROBABILITY:
-        if candidate.rival >= _KIN:
-            guards.append("KIN")
-        if _alone(candidate.log_odds) >= LINK_PROBABILITY:
-            guards.append("NAMESAKE")
-    if candidate.probability < REVIEW_PROBABILITY:
-        return Decision.NONE, tuple(guards)
-    sure = candidate.probability >= LINK_PROBABILITY and not guards
-    return Decision.LINK if sure else Decision.REVIEW, tuple(guards)
+def _decide(candidate: _Weighed) -> tuple[Decision, tuple[str, ...]]:
+    """Advise on one candidate, and tell what lowered the advice. A guarded pair is never as likely as a link."""
+    if candidate.probability >= LINK_PROBABILITY:
+        return Decision.LINK, ()
+    reasons = {
+        "CONTRADICTION": candidate.guard == _CONTRADICTED,
+        "KIN": candidate.guard == _OTHER_NAME or candidate.rival >= _KIN,
+        "NAMESAKE": _alone(candidate.log_odds) >= LINK_PROBABILITY,
+    }
+    guards = tuple(name for name, holds in reasons.items() if holds)
+    return Decision.REVIEW if candidate.probability >= REVIEW_PROBABILITY else Decision.NONE, guards
 
 
 def _alone(log_odds: float) -> float:
