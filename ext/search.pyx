@@ -93,6 +93,7 @@ cdef class Search:
     cdef uint32_t id_rule
 
     def __cinit__(self, Index index not None, KeyPlan plan not None, levels, pairs, guards, double guarded):
+        index.check_open()
         self.index, self.plan = index, plan
         if index.index.stride != plan.layout.c.stride or index.index.header.keys_per_record != plan.c.keys:
             raise ValueError("index: is not of this layout and plan")
