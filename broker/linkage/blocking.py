@@ -58,7 +58,8 @@ CAP = 256  # records with one key; a key that more have is dropped from the inde
 _WORK, _LEAST_EXPECTED = 2e6, 8.0  # candidates of a rule in all, where a table is small, and of a record at least
 _GROWTH = 1e-6  # more for each record: in tables of tens of millions no rule that is any good brings few
 MOST_KEYS = 96
-_SAMPLE = 20_000
+_SAMPLE = 20_000  # rows, or more where
+_MOST_FOR_ONE = 32  # one of them would stand for more: two with one key would then be taken for more than the cap
 
 Part = tuple[int, Atom]  # of which field
 Rule = tuple[Part, ...]  # one or two
@@ -101,7 +102,8 @@ def _atoms(schema: Schema, index: int) -> tuple[list[Part], list[Part]]:
 
 def choose(schema: Schema, rows: Rows, most_keys: int = MOST_KEYS) -> Blocking:
     """Choose rules for looking up in these rows."""
-    sample = np.ascontiguousarray(rows[:: max(1, len(rows) // _SAMPLE)])
+    step = max(1, min(len(rows) // _SAMPLE, _MOST_FOR_ONE))
+    sample = np.ascontiguousarray(rows[::step])
     kept: list[tuple[float, Rule]] = []
     for rule in candidates(schema):
         if any(_implies(rule, other) for _, other in kept):

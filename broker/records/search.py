@@ -16,7 +16,7 @@ from broker.records.store import Bases
 if TYPE_CHECKING:
     from broker.records.searchers import Searchers
 
-REVIEW_PROBABILITY = 0.05  # what is less likely is not worth a clerk's look
+REVIEW_PROBABILITY = 0.05  # what is less likely is not worth a clerk's look, and nobody's business
 
 
 class Found(NamedTuple):
@@ -45,7 +45,7 @@ class Searches:
         self._searchers: Searchers | None = None
 
     def search(self, base: BaseDeclaration, known: Mapping[str, str], most: int, least: float) -> list[Found]:
-        """Return who may be meant by known fields of a base, the likeliest first; `least` 0 is what is worth a clerk's look.
+        """Return who may be meant by known fields of a base, the likeliest first; none less likely than is worth a clerk's look.
 
         Raises:
             BaseUnusable: there is nothing to search, or its index is not of the records.
@@ -54,7 +54,7 @@ class Searches:
             from broker.records.searchers import Searchers  # noqa: PLC0415 - numpy and Arrow: 45 MB that most cores never need
 
             self._searchers = Searchers(self._bases)
-        return self._searchers.search(base, known, most, least or REVIEW_PROBABILITY)
+        return self._searchers.search(base, known, most, max(least, REVIEW_PROBABILITY))
 
     def close(self) -> None:
         """Close all."""
