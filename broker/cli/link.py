@@ -26,7 +26,7 @@ from broker.errors import TablesRefused
 from broker.linkage import Constraint, Decision
 from broker.linkage.links import LEAST_PROBABILITY, LINK, REVIEW
 from broker.linkage.outcome import FEW_ROWS, Outcome, Thresholds, Told, examine
-from broker.linkage.report import About, page
+from broker.linkage.report import About, page, percent
 
 app = typer.Typer()
 
@@ -183,8 +183,8 @@ def _tell(facts: dict[str, Any]) -> None:
     say(f"{rows} rows, {facts['compared']:,} pairs compared in {facts['seconds']:.1f} s")
     say(f"  links {facts['links']:,}, to review {facts['review']:,}, left alone {facts['left_alone']:,}")
     say(
-        f"  expected of the links, by their own probabilities: {facts['expected_precision']:.2%} right, "
-        f"{facts['expected_recall']:.2%} of the matches among the pairs compared"
+        f"  expected of the links, by their own probabilities: {percent(facts['expected_precision'])} right, "
+        f"{percent(facts['expected_recall'])} of the matches among the pairs compared"
     )
     files = [facts[name] for name in ("out", "clusters_file", "report") if name in facts]
     say(f"  {facts['written']:,} pairs written; {', '.join(files)}")

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from broker.linkage import report_page as draw
 from broker.linkage.links import LEAST_PROBABILITY, Constraint, Decision
-from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME, Floats
+from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME
 from broker.linkage.outcome import FEW_ROWS, Outcome
 from broker.linkage.report_page import Cell
 from broker.linkage.schema import Field
@@ -26,6 +27,10 @@ _BINS = 20
 _PATTERNS = 15
 _NEVER = 1e-9  # a level that neither those of one person nor strangers have is not told
 _SIDES = ("left", "right")
+_REVIEWED = list(Decision).index(Decision.REVIEW)
+
+Levels = npt.NDArray[np.uint8]  # a row a pattern, a column a field
+Places = npt.NDArray[np.intp]
 
 
 class About(NamedTuple):
@@ -96,8 +101,8 @@ def _expected(outcome: Outcome) -> Iterator[str]:
     yield draw.heading(2, "How good the links are to be expected", "预期质量")
     yield draw.figures(
         [
-            ("link", "expected precision, 准确率", _percent(expected.precision), f"{_about(wrong)} wrong among the links"),
-            ("link", "expected recall, 召回率", _percent(expected.recall), f"{_about(missed)} matches not linked"),
+            ("link", "expected precision, 准确率", percent(expected.precision), f"wrong among the links: {_about(wrong)}"),
+            ("link", "expected recall, 召回率", percent(expected.recall), f"matches not linked: {_about(missed)}"),
             ("review", "matches to be found by review", _about(expected.reviewed), "of those not linked"),
         ]
     )
@@ -109,13 +114,8 @@ def _expected(outcome: Outcome) -> Iterator[str]:
     )
 
 
-def _percent(part: float) -> str:
-    """Write a share that is estimated, which is never all."""
-    return f"{part:.2%}" if part < 0.9999 else "above 99.99%"
-
-
 def _about(count: float) -> str:
-    return f"about {count:,.0f}" if count >= 1 else "fewer than 1"
+    return f"about {count:,.0f}" if count >= 1 else "less than one"
 
 
 def _histogram(outcome: Outcome) -> Iterator[str]:
@@ -158,6 +158,7 @@ def _clusters(outcome: Outcome) -> Iterator[str]:
     yield draw.table(
         columns,
         [[str(size), f"{count:,}", f"{size * count:,}", draw.share_bar(size * count / rows)] for size, count in sizes.items()],
+        "sizes",
     )
 
 
@@ -212,32 +213,37 @@ def _side(bits: float) -> str:
 
 
 def _patterns(outcome: Outcome) -> Iterator[str]:
-    """Tell the commonest patterns, all agreements alike however rare the value."""
+    """Tell the commonest patterns, and those that are for review; all agreements alike, however rare the value."""
     names = [field.name for field in outcome.schema.fields]
     levels = np.stack([np.minimum(outcome.pairs[name].to_numpy(), SAME) for name in names], axis=1)
     found, places, counts = np.unique(levels, axis=0, return_inverse=True, return_counts=True)
     places = places.reshape(-1)
-    commonest = np.argsort(-counts, kind="stable")[:_PATTERNS]
+    reviewed = np.bincount(places[outcome.decisions == _REVIEWED], minlength=len(counts))
     yield draw.heading(2, "The commonest patterns", "常见模式")
     yield draw.paragraph(
         f"How the fields compare together, in the {len(outcome.chances):,} pairs of a probability of {LEAST_PROBABILITY} or "
-        f"more: the {len(commonest)} commonest of {len(counts):,} patterns, their mean probability, and what was decided. "
-        "One pattern can have more than one decision: a rare name says more than a common one, and who could be linked "
-        "twice is not linked."
+        f"more, which have {len(counts):,} patterns. One pattern can have more than one decision: a rare name says more than a "
+        "common one, and who could be linked twice is not linked."
     )
-    columns = [("n", "pairs"), *(("tag", name) for name in names), ("n", "probability"), *_DECISION_COLUMNS]
-    yield draw.table(columns, [_pattern(outcome, found[at], places == at) for at in commonest])
+    yield _pattern_table(outcome, found, places, np.argsort(-counts, kind="stable")[:_PATTERNS])
+    if reviewed.any():
+        yield draw.heading(3, "Those for review", "待核模式")
+        commonest = np.argsort(-reviewed, kind="stable")[:_PATTERNS]
+        yield _pattern_table(outcome, found, places, commonest[reviewed[commonest] > 0])
 
 
-_DECISION_COLUMNS = (("n", "link"), ("n", "review"), ("n", "alone"))
+def _pattern_table(outcome: Outcome, patterns: Levels, places: Places, chosen: Places) -> str:
+    fields = [("tag", field.name) for field in outcome.schema.fields]
+    columns = [("n", "pairs"), *fields, *(("n", name) for name in ("mean probability", "link", "review", "alone"))]
+    return draw.table(columns, [_pattern(outcome, patterns[at].tolist(), places == at) for at in chosen])
 
 
-def _pattern(outcome: Outcome, levels: Floats, own: np.ndarray) -> list[str | Cell]:
+def _pattern(outcome: Outcome, levels: list[int], own: npt.NDArray[np.bool_]) -> list[str | Cell]:
     told: list[str | Cell] = [f"{int(own.sum()):,}"]
-    for place, (field, level) in enumerate(zip(outcome.schema.fields, levels.tolist(), strict=True)):
+    for place, (field, level) in enumerate(zip(outcome.schema.fields, levels, strict=True)):
         side = "none" if level == MISSING else "for" if level == SAME else _side(outcome.model.bits[place, level])
         told.append((side, "–" if level == MISSING else wording(field.kind, level).name.replace("_", " ")))
-    decided = np.bincount(outcome.decisions[own], minlength=3).tolist()
+    decided = np.bincount(outcome.decisions[own], minlength=len(Decision)).tolist()
     return [*told, f"{outcome.chances[own].mean():.3f}", *(f"{count:,}" if count else "" for count in decided)]
 
 
@@ -253,7 +259,7 @@ def _compared(outcome: Outcome) -> Iterator[str]:
         "entries)."
     )
     words = [rule_in_words(outcome.schema, rule) for rule in rules]
-    yield draw.table([("n", ""), ("", "in common")], [[str(number), text] for number, text in enumerate(words, 1)])
+    yield draw.table([("n", ""), ("", "in common")], [[str(number), text] for number, text in enumerate(words, 1)], "rules")
 
 
 def _settings(outcome: Outcome, about: About) -> Iterator[str]:
@@ -324,3 +330,8 @@ def share(part: float) -> str:
 def signed(bits: float) -> str:
     """Write bits with their sign."""
     return f"{'+' if bits > 0 else '−'}{abs(bits):.1f}"
+
+
+def percent(part: float) -> str:
+    """Write a share that is estimated, which is never all."""
+    return f"{part:.2%}" if part < 0.9999 else "above 99.99%"

@@ -23,7 +23,7 @@ main { max-width: 62rem; margin: 2rem auto; padding: 2.5rem 3rem 3rem; backgroun
 h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .3rem; font-weight: 650; letter-spacing: -.01em; }
 h2 { font-size: 1.15rem; margin: 2.8rem 0 .5rem; padding-top: 1rem; border-top: 1px solid var(--line); font-weight: 650; }
 h3 { font-size: 1rem; margin: 1.8rem 0 .3rem; font-weight: 650; }
-h1 small, h2 small, h3 small { font-weight: 400; color: var(--soft); font-size: .82em; margin-left: .4em; }
+h1 small, h2 small, h3 small { font-weight: 400; color: var(--soft); font-size: .82em; margin-left: .4em; white-space: nowrap; }
 p { margin: .4rem 0 .8rem; max-width: 46rem; }
 .soft, caption, figcaption { color: var(--soft); font-size: .9rem; }
 dl.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(7.6rem, 1fr)); gap: 1.2rem 1rem;
@@ -39,9 +39,11 @@ th, td { padding: .38rem .7rem .38rem 0; text-align: left; vertical-align: basel
 th { font-weight: 500; color: var(--soft); font-size: .82rem; vertical-align: bottom; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.bar { width: 11rem; padding-right: 0; }
-table.weights { table-layout: fixed; } .weights th:nth-child(2), .weights th:nth-child(3) { width: 7.5rem; }
+table.weights { table-layout: fixed; } .weights th:nth-child(2), .weights th:nth-child(3) { width: 8.2rem; }
 .weights th:nth-child(4) { width: 4.5rem; } .weights th:nth-child(5) { width: 4rem; } .weights th:nth-child(6) { width: 11rem; }
-p.soft { max-width: none; } .weights td { padding-right: 1rem; }
+p.soft { max-width: none; } .weights th, .weights td { padding-right: 1rem; }
+table.sizes { max-width: 34rem; }
+table.rules td:first-child { width: 2.5rem; }
 table.settings td:first-child { width: 18rem; }
 td.tag { white-space: nowrap; font-size: .84rem; }
 td.for { color: var(--for); } td.against { color: var(--against); } td.none { color: var(--none); }
@@ -56,10 +58,11 @@ ul.key li::before { content: ""; display: inline-block; width: .7em; height: .7e
   background: var(--none); } ul.key li.link::before { background: var(--for); }
   ul.key li.review::before { background: var(--review); }
 dl.terms dt { font-weight: 600; margin-top: .8rem; } dl.terms dd { margin: 0; max-width: 46rem; }
-.note { background: var(--mark); border-radius: 4px; padding: .7rem 1rem; max-width: none; }
+.note { background: var(--mark); border-radius: 4px; padding: .7rem 1rem; max-width: none; margin-top: 1.2rem; }
 @media (max-width: 40rem) { main { margin: 0; padding: 1.3rem 1.1rem 2rem; border: 0; border-radius: 0; }
   h1 { font-size: 1.4rem; }
-  td.bar { min-width: 7rem; } .wide table { min-width: 30rem; } .wide table.weights { min-width: 44rem; } }
+  td.bar { min-width: 7rem; } .wide table { min-width: 30rem; } .wide table.weights { min-width: 44rem; }
+  figure svg { min-width: 34rem; max-width: none; } }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --line: #ccc; --sheet: #fff; --ground: #fff;
   --for: #1f7a5c;
   --against: #b4532a; --review: #a87614; --none: #888; --mark: #f2f2f2; } body { font-size: 10.5pt; } main { margin: 0;
