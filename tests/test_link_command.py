@@ -28,7 +28,7 @@ def two(tmp_path: Path, kind: str = ".parquet") -> tuple[Path, Path]:
 def test_two_files_under_other_names_and_encodings(tmp_path: Path, run: Run) -> None:
     records, register = people()
     left = write(tmp_path / "a.csv", records, (*CHINESE, "编号"), "gb18030")
-    right = write(tmp_path / "b.csv", register, (*XM, "id"), "utf-8-sig")
+    right = write(tmp_path / "b.csv", register, (*(f" {name}" for name in XM), "id"), "utf-8-sig")
     done = run(left, right, "--out", tmp_path / "l.csv", "--left-key", "编号", "--right-key", "id", "--json")
     assert done.code == 0, done.err
     pairs = read(tmp_path / "l.csv")
@@ -120,13 +120,18 @@ def test_a_row_has_one_link_or_many(tmp_path: Path, run: Run) -> None:
 
 
 def test_thresholds_decide(tmp_path: Path, run: Run) -> None:
-    options = ["--field", "resident_id=none", "--field", "phone=none", "--field", "address=none"]
-    out = tmp_path / "l.csv"
-    assert run(*two(tmp_path), "--out", out, "--threshold", 0.8, "--review", 0.3, *options).code == 0
-    pairs = read(out)
-    assert {pair["decision"] for pair in pairs} == {"link", "review"}
-    assert all((pair["probability"] >= 0.8) == (pair["decision"] == "link") for pair in pairs)
-    assert min(pair["probability"] for pair in pairs) >= 0.3
+    """Who is in the register twice is as likely the one as the other."""
+    left, out = two(tmp_path)[0], tmp_path / "l.csv"
+    twice = write(tmp_path / "twice.parquet", pa.concat_tables([people()[1], people()[1].slice(0, 40)]))
+    decided = {}
+    for least in (0.3, 0.8):
+        assert run(left, twice, "--out", out, "--threshold", least, "--review", 0.3).code == 0
+        pairs = read(out)
+        assert all((pair["probability"] >= least) == (pair["decision"] == "link") for pair in pairs)
+        assert min(pair["probability"] for pair in pairs) >= 0.3
+        decided[least] = sum(pair["decision"] == "review" for pair in pairs)
+    assert decided[0.3] == 0
+    assert decided[0.8] >= 20
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])

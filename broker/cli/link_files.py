@@ -48,6 +48,12 @@ def read(path: Path, encoding: str, advance: Advance) -> pa.Table:
         raise TablesRefused(f"{path.name}: {sources.without_values(error)}") from None
     if table.num_rows == 0:
         raise TablesRefused(f"{path.name}: has a heading and no rows")
+    return _named_apart(path, table.rename_columns([name.strip() for name in table.column_names]))
+
+
+def _named_apart(path: Path, table: pa.Table) -> pa.Table:
+    if len(set(table.column_names)) < table.num_columns:
+        raise TablesRefused(f"{path.name}: two columns have one name")
     return table
 
 
@@ -72,10 +78,8 @@ def _json_lines(path: Path, _encoding: str, advance: Advance) -> pa.Table:
 def _parquet(path: Path, _encoding: str, advance: Advance) -> pa.Table:
     table = pa.parquet.read_table(path)
     advance(1.0)
-    names = table.column_names
-    if len(set(names)) < len(names):
-        raise TablesRefused(f"{path.name}: two columns have one name")
-    simple = [name for name in names if not pa.types.is_nested(table[name].type)]
+    _named_apart(path, table)
+    simple = [name for name in table.column_names if not pa.types.is_nested(table[name].type)]
     return pa.table({name: _text(table[name]) for name in simple})
 
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from broker.linkage import report_page as draw
 from broker.linkage.links import LEAST_PROBABILITY, Constraint, Decision
-from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME
+from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME, levels_of
 from broker.linkage.outcome import FEW_ROWS, Outcome
 from broker.linkage.report_page import Cell
 from broker.linkage.schema import Field
@@ -214,10 +214,12 @@ def _side(bits: float) -> str:
 
 def _patterns(outcome: Outcome) -> Iterator[str]:
     """Tell the commonest patterns, and those that are for review; all agreements alike, however rare the value."""
-    names = [field.name for field in outcome.schema.fields]
-    levels = np.stack([np.minimum(outcome.pairs[name].to_numpy(), SAME) for name in names], axis=1)
-    found, places, counts = np.unique(levels, axis=0, return_inverse=True, return_counts=True)
-    places = places.reshape(-1)
+    patterns = np.zeros(len(outcome.chances), np.uint64)
+    for place, field in enumerate(outcome.schema.fields):
+        levels = np.minimum(outcome.pairs[field.name].to_numpy(), SAME)
+        patterns |= levels.astype(np.uint64) << np.uint64(4 * place)
+    distinct, places, counts = np.unique(patterns, return_inverse=True, return_counts=True)
+    found = levels_of(distinct, len(outcome.schema.fields))
     reviewed = np.bincount(places[outcome.decisions == _REVIEWED], minlength=len(counts))
     yield draw.heading(2, "The commonest patterns", "常见模式")
     yield draw.paragraph(
