@@ -8,7 +8,8 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pytest
 
 from broker.cli.main import main
 from broker.demo.synthetic import Register
+from broker.linkage import estimate
 from tests.synthetic_kit import population
 
 PEOPLE, SEED = 1_000, 17
@@ -40,6 +42,14 @@ class Done(NamedTuple):
 
 
 Run = Callable[..., Done]
+
+
+@contextmanager
+def few_random_pairs() -> Iterator[None]:
+    """Compare fewer strangers than models of millions need, which is most of the time of training on a thousand rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimate, "RANDOM_PAIRS", 100_000)
+        yield
 
 
 def runner(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:

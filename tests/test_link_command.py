@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +11,15 @@ import pytest
 
 from broker.cli.link_fields import KINDS, known
 from broker.linkage import Kind
-from tests.link_kit import CHINESE, FIELDS, Run, f1, in_both, people, read, runner, write
+from tests.link_kit import CHINESE, FIELDS, Run, f1, few_random_pairs, in_both, people, read, runner, write
 
 XM = ("gmsfhm", "xm", "xb", "csrq", "hjdz", "lxdh")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quickly() -> Iterator[None]:
+    with few_random_pairs():
+        yield
 
 
 @pytest.fixture

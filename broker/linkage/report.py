@@ -78,7 +78,7 @@ def _figures(outcome: Outcome) -> Iterator[str]:
     yield draw.figures(
         [
             *rows,
-            ("", "pairs compared, 比对", f"{outcome.compared:,}", _of_all(outcome)),
+            ("", "compared, 比对", f"{outcome.compared:,}", _of_all(outcome)),
             ("link", "links, 关联", f"{outcome.count(Decision.LINK):,}", f"{linked / outcome.rows[0]:.1%} of the {which}"),
             ("review", "to review, 待核", f"{outcome.count(Decision.REVIEW):,}", "to be looked at by a person"),
             ("", "left alone, 不关联", f"{outcome.count(Decision.NONE):,}", "compared, and not the same person"),
@@ -92,7 +92,7 @@ def _figures(outcome: Outcome) -> Iterator[str]:
 def _of_all(outcome: Outcome) -> str:
     left, right = outcome.rows
     possible = left * (left - 1) / 2 if outcome.within else float(left) * right
-    return f"{share(outcome.compared / possible) if possible else '0 %'} of all possible pairs"
+    return f"{share(outcome.compared / possible) if possible else '0%'} of all possible pairs"
 
 
 def _expected(outcome: Outcome) -> Iterator[str]:
@@ -181,21 +181,30 @@ def _fields(outcome: Outcome) -> Iterator[str]:
 
 
 def _told_levels(outcome: Outcome, place: int) -> list[int]:
-    """Levels of a field that occur, those that speak for a match the most first."""
+    """Levels of a field that occur, those that speak for a match the most first; of agreement, those that pairs have."""
     levels, bits = outcome.model.levels[:2, place], outcome.model.bits[place]
-    kind = outcome.schema.fields[place].kind
+    field, seen = outcome.schema.fields[place], _seen(outcome, place)
     there = [
         level
         for level in range(DIFFERENT, LEVELS)
-        if wording(kind, level).name != "not_used" and levels[:, level].max() > _NEVER
+        if wording(field.kind, level).name != "not_used"
+        and levels[:, level].max() > _NEVER
+        and (level < SAME or seen[level] or not len(outcome.chances))
     ]
     return sorted(there, key=lambda level: -bits[level])
+
+
+def _seen(outcome: Outcome, place: int) -> list[int]:
+    """Count the pairs of each level of a field."""
+    levels = outcome.pairs[outcome.schema.fields[place].name].to_numpy()
+    counts: list[int] = np.bincount(levels, minlength=LEVELS).tolist()
+    return counts
 
 
 def _weights(outcome: Outcome, place: int, field: Field, most: float) -> str:
     columns = [("", "comparison"), ("n", "one person (m)"), ("n", "two people (u)"), ("n", "pairs"), ("n", "bits"), ("bar", "")]
     chances = outcome.model.levels[:, place]
-    seen = np.bincount(outcome.pairs[field.name].to_numpy(), minlength=LEVELS)
+    seen = _seen(outcome, place)
     rows: list[list[str | Cell]] = []
     for level in _told_levels(outcome, place):
         bits = float(outcome.model.bits[place, level])
@@ -322,7 +331,7 @@ def _how_to_read() -> Iterator[str]:
 def share(part: float) -> str:
     """Write a share so that small ones can still be told apart."""
     if part >= 0.01:
-        return f"{part * 100:.1f} %"
+        return f"{part:.1%}"
     if part < _NEVER:
         return "never seen"
     digits = max(0, len(str(int(1 / part))) - 2)
