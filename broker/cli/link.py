@@ -20,8 +20,8 @@ from broker import __version__
 from broker.cli import link_files
 from broker.cli.arguments import checked_encoding
 from broker.cli.link_fields import KINDS, NOT_COMPARED, Fields, choose, known, said
-from broker.cli.output import Json, emit, say, warn
-from broker.cli.progress import advance, bars
+from broker.cli.output import Json, emit, say
+from broker.cli.progress import advance, bars, remark
 from broker.errors import TablesRefused
 from broker.linkage import Constraint, Decision
 from broker.linkage.links import LEAST_PROBABILITY, LINK, REVIEW
@@ -94,7 +94,7 @@ def link_(
     with bars() as shown:
         given = _read([left, *([right] if right else [])], (left_key or key, right_key or key), encoding, shown)
         fields = choose([(f, t.column_names) for f, t in zip(given.files, given.tables, strict=True)], options)
-        _tell_fields(given, fields)
+        _tell_fields(shown, given, fields)
         with _stages(shown) as told:
             outcome = _examined(given, fields, constraint, Thresholds(threshold, review), bool(clusters or report), told)
             told("writing", 0, 0)
@@ -150,17 +150,17 @@ def _examined(
 # --- what is told -------------------------------------------------------------------------------------------------------
 
 
-def _tell_fields(given: Tables, fields: Fields) -> None:
+def _tell_fields(shown: Progress, given: Tables, fields: Fields) -> None:
     """Say on standard error what was taken as what; where there is no heading, names of columns are somebody's data."""
     for field in fields.compared:
         names = field.left if len(given.files) == 1 or field.left == field.right else f"{field.left}, {field.right}"
-        warn(f"compared: {names} as {field.kind.name.lower()}")
+        remark(shown, f"compared: {names} as {field.kind.name.lower()}")
     for file, table, unused in zip(given.files, given.tables, fields.unused, strict=True):
         if unused:
             has_heading = sum(known(name) is not None for name in table.column_names) >= 2
-            warn(f"not used of {file}: {', '.join(unused) if has_heading else f'{len(unused)} columns'}")
+            remark(shown, f"not used of {file}: {', '.join(unused) if has_heading else f'{len(unused)} columns'}")
         if table.num_rows < FEW_ROWS:
-            warn(f"{file}: {table.num_rows} rows are few to learn from; the probabilities are rough")
+            remark(shown, f"{file}: {table.num_rows} rows are few to learn from; the probabilities are rough")
 
 
 def _facts(given: Tables, fields: Fields, outcome: Outcome) -> dict[str, Any]:

@@ -54,11 +54,6 @@ def say(text: str) -> None:
     console.print(text, markup=False)
 
 
-def warn(text: str) -> None:
-    """Print a sentence on standard error."""
-    _errors.print(text, markup=False)
-
-
 def fail(error: StartupError, details: Iterable[str] = ()) -> NoReturn:
     """Print what is wrong and end with the error's own exit code."""
     _errors.print(f"broker: {error}", markup=False)

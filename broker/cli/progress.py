@@ -14,6 +14,11 @@ def bars() -> Progress:
     return Progress(*columns, console=_console, transient=True, disable=not _console.is_terminal)
 
 
+def remark(shown: Progress, text: str) -> None:
+    """Print a sentence on standard error, above the bars if there are some."""
+    shown.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def advance(shown: Progress, task: TaskID, share: float) -> None:
     """Show that so much of a task is done, of what its total is."""
     shown.update(task, completed=share)
