@@ -39,7 +39,7 @@ th, td { padding: .38rem .7rem .38rem 0; text-align: left; vertical-align: basel
 th { font-weight: 500; color: var(--soft); font-size: .82rem; vertical-align: bottom; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.bar { width: 11rem; padding-right: 0; }
-table.weights { table-layout: fixed; } .weights th:nth-child(2), .weights th:nth-child(3) { width: 8.2rem; }
+table.weights { table-layout: fixed; } .weights th:nth-child(2), .weights th:nth-child(3) { width: 9rem; }
 .weights th:nth-child(4) { width: 4.5rem; } .weights th:nth-child(5) { width: 4rem; } .weights th:nth-child(6) { width: 11rem; }
 p.soft { max-width: none; } .weights th, .weights td { padding-right: 1rem; }
 table.sizes { max-width: 34rem; }
