@@ -351,6 +351,12 @@ class RecordsRefused(StartupError):
         self.problems = problems  # file, row, field, rule
 
 
+class TablesRefused(StartupError):
+    """Tables that were to be linked cannot be: not readable as tables, empty, or without columns to link by."""
+
+    exit_code = 18
+
+
 class AlreadyRunning(StartupError):
     """Another instance holds the data directory."""
 

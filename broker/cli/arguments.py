@@ -1,7 +1,8 @@
-"""The arguments of a question as they are given on the command line, for every command that takes a question."""
+"""Arguments that more than one command takes: those of a question, and the encoding of files."""
 
 from __future__ import annotations
 
+import codecs
 import sys
 from typing import Annotated
 
@@ -19,3 +20,12 @@ def given(arguments: list[str] | None) -> dict[str, str]:
             raise typer.BadParameter("arguments are key=value")
         pairs[name] = sys.stdin.readline().strip() if value == "-" else value
     return pairs
+
+
+def checked_encoding(encoding: str) -> str:
+    """Return the name of an encoding; "" is none given. Raises typer.BadParameter for what is no encoding."""
+    try:
+        codecs.lookup(encoding or "utf-8")
+    except LookupError:
+        raise typer.BadParameter("--encoding: is not the name of an encoding") from None
+    return encoding

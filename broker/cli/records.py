@@ -6,7 +6,6 @@ Keys and values come from files or standard input, never as arguments, which eve
 
 from __future__ import annotations
 
-import codecs
 import csv
 import datetime as dt
 import functools
@@ -18,12 +17,14 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from broker.cli.arguments import checked_encoding as _checked
 from broker.cli.output import ConfigFile, Json, emit, fail, load_config, say, table
+from broker.cli.progress import advance as _advance
+from broker.cli.progress import bars as _bars
 from broker.config import Config
 from broker.errors import BaseUnusable, ConfigurationError, DirectoryUnusable, RecordsRefused
 from broker.model.catalogue import BaseDeclaration
@@ -39,7 +40,6 @@ app = typer.Typer(help="Record bases: load, change, check, export.", no_args_is_
 
 _STANDARD_INPUT = Path("-")
 _MOST_SHOWN = 20  # of the problems
-_progress = Console(stderr=True)
 
 Base = Annotated[str, typer.Argument(help="Identifier of the base, as the catalogue declares it.")]
 Files = Annotated[list[Path] | None, typer.Argument(help="Files: .csv, .tsv, .jsonl, .parquet; - for JSON lines as input.")]
@@ -207,14 +207,6 @@ def _url(text: str, password_file: Path | None) -> URL:
         raise ConfigurationError(f"--password-file: cannot be read ({error.strerror})") from None
 
 
-def _checked(encoding: str) -> str:
-    try:
-        codecs.lookup(encoding or "utf-8")
-    except LookupError:
-        raise typer.BadParameter("--encoding: is not the name of an encoding") from None
-    return encoding
-
-
 def _opened(bars: Progress, wanted: Wanted, files: list[Path], encoding: str) -> list[Source]:
     """Open files, with a progress bar for each where there is a terminal."""
     given = []
@@ -226,15 +218,6 @@ def _opened(bars: Progress, wanted: Wanted, files: list[Path], encoding: str) ->
         advance = functools.partial(_advance, bars, task)
         given.append(sources.from_file(wanted, path, _checked(encoding), advance))
     return given
-
-
-def _bars() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=_progress, transient=True, disable=not _progress.is_terminal)
-
-
-def _advance(bars: Progress, task: TaskID, share: float) -> None:
-    bars.update(task, completed=share)
 
 
 @contextmanager

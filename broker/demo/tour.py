@@ -28,6 +28,7 @@ from broker.demo.step import Broken, Step, Visitor
 from broker.demo.step import check as _check
 from broker.demo.tour_catalogue import mount_report
 from broker.demo.tour_grants import LIFE_OF_A_GRANT
+from broker.demo.tour_linking import two_tables
 
 BASIC = "national.person.basic"
 FUND = "provincial.housing.fund"
@@ -341,6 +342,7 @@ STEPS: tuple[Callable[[Visitor], Awaitable[Step]], ...] = (
     herd,
     everything,
     mount_report,
+    two_tables,
     *LIFE_OF_A_GRANT,
     killed,
 )

@@ -45,7 +45,7 @@ class Searches:
         self._searchers: Searchers | None = None
 
     def search(self, base: BaseDeclaration, known: Mapping[str, str], most: int, least: float) -> list[Found]:
-        """Return who may be meant by known fields of a base, the likeliest first; none less likely than is worth a clerk's look.
+        """Return who may be meant by known fields of a base, the likeliest first; none that is not worth a clerk's look.
 
         Raises:
             BaseUnusable: there is nothing to search, or its index is not of the records.

@@ -77,7 +77,7 @@ def from_file(wanted: Wanted, path: Path, encoding: str, advance: Advance) -> So
     try:
         if kind in _JSON:
             path.stat()
-            return _of_objects(wanted, path.name, _json_rows(path, advance))
+            return _of_objects(wanted, path.name, json_rows(path, advance))
         return _source(wanted, path.name, _READERS[kind](path, encoding, advance))
     except OSError as error:
         raise DirectoryUnusable(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -111,25 +111,25 @@ def _by_field(
     try:
         for row in rows:
             left_out.update(dict.fromkeys(row.keys() - names.keys()))
-            written = {names[column]: _text(value) for column, value in row.items() if column in names}
+            written = {names[column]: as_text(value) for column, value in row.items() if column in names}
             if len(written) < len(row.keys() & names.keys()):
                 raise RecordsRefused(f"{name}: two columns are the same field")
             yield written
     except OSError as error:
         raise DirectoryUnusable(f"{name}: cannot be read ({error.strerror or 'it ends too soon'})") from None
     except (pa.ArrowException, ValueError, LookupError, OverflowError, msgspec.MsgspecError, SQLAlchemyError) as error:
-        raise RecordsRefused(f"{name}: {_without_values(error)}") from None
+        raise RecordsRefused(f"{name}: {without_values(error)}") from None
 
 
-def _without_values(error: Exception) -> str:
-    """What a library says of a file may quote it."""
+def without_values(error: Exception) -> str:
+    """Say what is wrong with a file; what a library says of it may quote it."""
     if isinstance(error, UnicodeError) or "UTF8" in str(error):
         return "is not in the encoding that was given or found out; say which with --encoding"
     return "is not what its name says, damaged, or holds what is neither text nor a number nor a date"
 
 
-def _text(value: Any) -> str | None:
-    """A value as text. Raises ValueError for what has no text that everybody would write."""
+def as_text(value: Any) -> str | None:
+    """Write a value as text. Raises ValueError for what has no text that everybody would write."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -146,17 +146,30 @@ def _text(value: Any) -> str | None:
 # --- CSV ----------------------------------------------------------------------------------------------------------------
 
 
-def _csv_table(path: Path, encoding: str, advance: Advance) -> Table:
+def csv_batches(path: Path, encoding: str, advance: Advance) -> Any:
+    """Open a CSV file as a stream of Arrow batches (with a `schema`) whose columns are all text; "" finds the encoding out.
+
+    What is wrong further on is raised by who reads, as `ArrowInvalid` or `UnicodeError`.
+
+    Raises:
+        OSError: it cannot be read.
+        RecordsRefused: it is not in its encoding, or not CSV with a name for each column.
+    """
     found = encoding or _found_out(path)
     try:
         with _csv_reader(path, found, (), lambda _: None) as first:
             names = first.schema.names
         reader = _csv_reader(path, found, names, advance)
     except (pa.ArrowInvalid, UnicodeError, LookupError) as error:
-        raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
+        raise RecordsRefused(f"{path.name}: {without_values(error)}") from None
     if len(set(names)) < len(names):
         raise RecordsRefused(f"{path.name}: two columns have one name")
-    return Table(tuple(names), (row for batch in reader for row in batch.to_pylist()))
+    return reader
+
+
+def _csv_table(path: Path, encoding: str, advance: Advance) -> Table:
+    reader = csv_batches(path, encoding, advance)
+    return Table(tuple(reader.schema.names), (row for batch in reader for row in batch.to_pylist()))
 
 
 def _csv_reader(path: Path, encoding: str, names: Sequence[str], advance: Advance) -> Any:
@@ -229,7 +242,8 @@ def _of_objects(wanted: Wanted, name: str, rows: Iterable[Mapping[str, Any]]) ->
     return Source(name, _by_field(name, names_of(wanted.base), rows, left_out), left_out.keys())
 
 
-def _json_rows(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
+def json_rows(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of JSON lines."""
     total, done = max(1, path.stat().st_size), 0
     with path.open("rb") as file:
         for number, line in enumerate(file):
@@ -244,7 +258,7 @@ def _parquet_table(path: Path, _encoding: str, advance: Advance) -> Table:
     try:
         file = pa.parquet.ParquetFile(path)
     except pa.ArrowInvalid as error:
-        raise RecordsRefused(f"{path.name}: {_without_values(error)}") from None
+        raise RecordsRefused(f"{path.name}: {without_values(error)}") from None
     return Table(tuple(file.schema_arrow.names), _parquet_rows(file, advance))
 
 
@@ -282,15 +296,25 @@ def write(into: Path, names: Sequence[str], records: Iterable[Written]) -> int:
         RecordsRefused: it is of an unknown kind.
         DirectoryUnusable: it cannot be written.
     """
+    schema = pa.schema([(name, pa.string()) for name in names])
+    return write_batches(into, schema, (pa.RecordBatch.from_pylist(batch, schema=schema) for batch in _batches(records)))
+
+
+def write_batches(into: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write Arrow batches likewise; the file is there when it is whole, and for its owner only.
+
+    Raises:
+        RecordsRefused: it is of an unknown kind.
+        DirectoryUnusable: it cannot be written.
+    """
     writer = _WRITERS.get(into.suffix.lower())
     if writer is None:
         raise RecordsRefused(f"{into.name}: must be one of {', '.join(sorted(_WRITERS))}")
-    schema = pa.schema([(name, pa.string()) for name in names])
     part = into.with_name(f".{into.name}.part")
     try:
         with os.fdopen(os.open(part, _NEW_FILE, 0o600), "wb") as file:  # who may read a base is not everybody
             with writer(file, schema) as sink:
-                written = sum(_write_batch(sink, schema, batch) for batch in _batches(records))
+                written = sum(_write_batch(sink, batch) for batch in batches)
             file.flush()
             os.fsync(file.fileno())
         part.replace(into)
@@ -307,9 +331,9 @@ def _batches(records: Iterable[Written]) -> Iterator[list[Written]]:
         yield batch
 
 
-def _write_batch(sink: Any, schema: pa.Schema, batch: list[Written]) -> int:
-    sink.write_batch(pa.RecordBatch.from_pylist(batch, schema=schema))
-    return len(batch)
+def _write_batch(sink: Any, batch: pa.RecordBatch) -> int:
+    sink.write_batch(batch)
+    return int(batch.num_rows)
 
 
 class _JsonLines:
