@@ -23,23 +23,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.benchmark import Benchmark, Case, Contender, Reading, Wrong
+from bench.linkage_schemas import POPULATION
 from broker.demo.synthetic import Register, Settings, blocks
-from broker.linkage import Kind, Schema, link
+from broker.linkage import link
 
 PEOPLE, SPLINK = "BROKER_BENCH_PEOPLE", "BROKER_SPLINK_PYTHON"
 SEED = 20_260_101
 COVERAGE = 0.9
 LEAST_F1 = 0.98
-POPULATION = Schema.of(
-    {
-        "resident_id": Kind.RESIDENT_ID,
-        "name": Kind.PERSON_NAME,
-        "sex": Kind.CATEGORY,
-        "birth_date": Kind.DATE,
-        "address": Kind.ADDRESS,
-        "phone": Kind.PHONE,
-    }
-)
 _FIELDS = [field.name for field in POPULATION.fields]
 
 

@@ -21,34 +21,10 @@ import pyarrow as pa
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
-from bench.linkage import POPULATION, made
-from broker.linkage import Kind, Schema, cluster, dedupe, link
+from bench.linkage import made
+from bench.linkage_schemas import FEBRL, HISTORICAL, POPULATION
+from broker.linkage import cluster, dedupe, link
 
-FEBRL = Schema.of(
-    {
-        "given_name": Kind.GIVEN_NAME,
-        "surname": Kind.SURNAME,
-        "street_number": Kind.NUMBER,
-        "address_1": Kind.TEXT,
-        "address_2": Kind.TEXT,
-        "suburb": Kind.TEXT,
-        "postcode": Kind.NUMBER,
-        "state": Kind.CATEGORY,
-        "date_of_birth": Kind.DATE,
-        "soc_sec_id": Kind.IDENTIFIER,
-    }
-)
-HISTORICAL = Schema.of(
-    {
-        "first_name": Kind.GIVEN_NAME,
-        "surname": Kind.SURNAME,
-        "dob": Kind.DATE,
-        "birth_place": Kind.TEXT,
-        "postcode_fake": Kind.NUMBER,
-        "gender": Kind.CATEGORY,
-        "occupation": Kind.TEXT,
-    }
-)
 _BINS = 10
 
 Whose = npt.NDArray[np.int64]

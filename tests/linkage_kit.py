@@ -13,32 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from broker._native import linkage_index
-from broker.linkage import Kind, Schema
+from broker.linkage import Schema
 
-POPULATION = Schema.of(
-    {
-        "resident_id": Kind.RESIDENT_ID,
-        "name": Kind.PERSON_NAME,
-        "sex": Kind.CATEGORY,
-        "birth_date": Kind.DATE,
-        "address": Kind.ADDRESS,
-        "phone": Kind.PHONE,
-    }
-)
-FEBRL = Schema.of(
-    {
-        "given_name": Kind.GIVEN_NAME,
-        "surname": Kind.SURNAME,
-        "street_number": Kind.NUMBER,
-        "address_1": Kind.TEXT,
-        "address_2": Kind.TEXT,
-        "suburb": Kind.TEXT,
-        "postcode": Kind.NUMBER,
-        "state": Kind.CATEGORY,
-        "date_of_birth": Kind.DATE,
-        "soc_sec_id": Kind.IDENTIFIER,
-    }
-)
 Ints = npt.NDArray[np.int64]
 
 
