@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from broker._native import linkage_index
-from broker.linkage import Schema
+from broker.linkage import Kind, Schema
 
 Ints = npt.NDArray[np.int64]
 
