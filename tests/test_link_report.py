@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bench.linkage_schemas import POPULATION
 from broker.linkage import Constraint, Decision, Kind, Schema, cluster, dedupe, link
 from broker.linkage.blocking import Atom
 from broker.linkage.outcome import Outcome, Thresholds, examine
 from broker.linkage.report import About, page, percent, share
 from broker.linkage.wording import names_of_levels, rule_in_words, wording
 from tests.link_kit import FIELDS, few_random_pairs, people
-from tests.linkage_kit import POPULATION, level, table
+from tests.linkage_kit import level, table
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
 ABOUT = About(("records.csv", "people.csv"), ((), ("备注 <b>",)), 1.25, "0.1.0")

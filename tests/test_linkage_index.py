@@ -7,12 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
+from bench.linkage_schemas import POPULATION
 from broker._native import linkage_index as native
 from broker.demo.synthetic import Register
 from broker.linkage import Kind, Schema
 from broker.linkage.blocking import Atom, Blocking, choose
 from broker.linkage.model import LEVELS
-from tests.linkage_kit import POPULATION, table
+from tests.linkage_kit import table
 from tests.synthetic_kit import population
 
 NOTHING = np.zeros((LEVELS, LEVELS), np.float32)

@@ -12,12 +12,13 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 import pytest
 
+from bench.linkage_schemas import FEBRL, POPULATION
 from broker._native import normalise
 from broker.demo.synthetic import Register
 from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, explain, link
 from broker.linkage import links as linking
 from broker.linkage.model import Unreadable, probability
-from tests.linkage_kit import FEBRL, POPULATION, Ints, Judged, table
+from tests.linkage_kit import Ints, Judged, table
 from tests.synthetic_kit import population
 
 PEOPLE = 12_000

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bench.linkage_schemas import FEBRL, POPULATION
 from broker._native import linkage
 from broker.demo.synthetic import Register
 from broker.linkage import Kind, Schema
 from broker.linkage.schema import UnknownColumn
-from tests.linkage_kit import FEBRL, POPULATION, table
+from tests.linkage_kit import table
 from tests.synthetic_kit import population
 
 
