@@ -6,7 +6,9 @@ in here: the people (population.py), and what is shown of it (tour.py).
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import sqlite3
 from pathlib import Path
 
 from broker.model import toml
@@ -37,7 +39,8 @@ _FIELDS = {
     "status": (SemanticType.TEXT, "人员状态"),
 }
 _REQUIRED = ("resident_id", "name")
-QUERY = f"SELECT {', '.join(_FIELDS)} FROM person"  # noqa: S608 - our own names
+PEOPLE = 20_000  # of the city: enough to have namesakes and relatives, and loaded while one waits
+QUERY = f"SELECT {', '.join(_FIELDS)} FROM person ORDER BY rowid LIMIT {PEOPLE}"  # noqa: S608 - our own names
 
 
 def write_register(catalogue: Path) -> None:
@@ -50,6 +53,14 @@ def write_register(catalogue: Path) -> None:
 def load_arguments(city: Path) -> list[str]:
     """Return the arguments of `broker` that load the register out of the city."""
     return ["records", "load", REGISTER, "--from-sql", f"sqlite:///{city.resolve()}", "--query", QUERY]
+
+
+def residents(city: Path) -> list[dict[str, str]]:
+    """Return people of the register whose records are in force, with what they are looked for by."""
+    columns = ("resident_id", "name", "birth_date")
+    wanted = f"SELECT {', '.join(columns)} FROM ({QUERY}) WHERE status = 'VALID' LIMIT 500"  # noqa: S608 - our own names
+    with contextlib.closing(sqlite3.connect(city)) as database:
+        return [dict(zip(columns, row, strict=True)) for row in database.execute(wanted)]
 
 
 def _provider() -> Provider:

@@ -23,7 +23,7 @@ from broker.demo.city import absent_resident_id, sample_residents
 from broker.demo.interfaces import QUESTIONS, sample_arguments
 from broker.demo.launch import Demo
 from broker.demo.register import PURPOSE as SEARCH_PURPOSE
-from broker.demo.register import REGISTER
+from broker.demo.register import REGISTER, residents
 from broker.demo.step import Broken, Step, Visitor
 from broker.demo.step import check as _check
 from broker.demo.tour_catalogue import mount_report
@@ -107,9 +107,9 @@ async def a_verdict(visitor: Visitor) -> Step:
 
 async def a_search(visitor: Visitor) -> Step:
     """Who is meant, by a wrong id and by a misspelt name: the broker's own register is searched."""
-    who = next(one for one in visitor.people if len(set(one["name"])) == len(one["name"]) == 3)
+    who = next(one for one in residents(visitor.demo.city) if len(set(one["name"])) == len(one["name"]) == 3)
     surname, first, second = who["name"]
-    number, birth = who["resident_id"], who["resident_id"][6:14]
+    number, birth = who["resident_id"], who["birth_date"]
     known = {
         "two digits of the id swapped": {"resident_id": _swapped(number), "name": who["name"]},
         "name turned round, with the birth date": {"name": surname + second + first, "birth_date": birth},
