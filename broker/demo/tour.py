@@ -108,11 +108,10 @@ async def a_verdict(visitor: Visitor) -> Step:
 async def a_search(visitor: Visitor) -> Step:
     """Who is meant, by a wrong id and by a misspelt name: the broker's own register is searched."""
     who = next(one for one in residents(visitor.demo.city) if len(set(one["name"])) == len(one["name"]) == 3)
-    surname, first, second = who["name"]
-    number, birth = who["resident_id"], who["birth_date"]
+    name, number, birth = who["name"], who["resident_id"], who["birth_date"]
     known = {
-        "two digits of the id swapped": {"resident_id": _swapped(number), "name": who["name"]},
-        "name turned round, with the birth date": {"name": surname + second + first, "birth_date": birth},
+        "two digits of the id swapped": {"resident_id": _swapped(number), "name": name},
+        "name turned round, with the birth date": {"name": name[0] + name[2] + name[1], "birth_date": birth},
     }
     async with visitor.client("civil-affairs") as client:
         await client.search(REGISTER, {"resident_id": number}, purpose=SEARCH_PURPOSE)
