@@ -95,7 +95,7 @@ async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_
     paid, answer, remaining = (0, 0), None, None
     while answer is None or paid != asked.authority.limits:
         if paid != asked.authority.limits:
-            remaining = await exchange.limits.spend(asked.snapshot, asked.authority, [asked.question.subject], asked.times)
+            remaining = await exchange.limits.spend(asked.snapshot, asked.authority, asked.question.subject, asked.times)
             paid = asked.authority.limits
         else:
             answer = await _answer(exchange, asked, ends_s)

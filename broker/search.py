@@ -1,8 +1,8 @@
 """The path of a search, read top to bottom: who asks, what it may see, who is meant, what it costs, what is shown.
 
-It is the path of a call (exchange.py) for a subject whose key is unknown or wrong: the same identity, grants and limits, in the
-same order but for one thing: subjects are found before they are counted, since each candidate that is shown is one. What must
-not go in here: how candidates are found and weighed (records/), protobuf messages (services/).
+It is the path of a call (exchange.py) for a subject whose key is unknown or wrong: the same identity, grants and limits. The
+search itself is counted before anybody is looked for, and never given back; then each candidate is a subject, counted before
+any is shown. What must not go in here: how candidates are found and weighed (records/), protobuf messages (services/).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from broker.model.question import check_known, subject_of, weigh
 from broker.model.snapshot import Snapshot
 from broker.policy.authorise import authorise, resolve
 from broker.records.answer import answered
+from broker.records.likeness import is_readable
 from broker.records.search import Found, advice, searched_fields
 from broker.records.verdicts import compare
 
@@ -60,10 +61,11 @@ async def search(exchange: Exchange, request: Request, bounds: Bounds, peer: Pee
     paid: tuple[int, int] | None = None
     while True:
         sought = _decide(exchange, request, peer)
-        found = _find(exchange, sought, bounds)
         if paid != sought.authority.limits:
-            remaining = await _spend(exchange, sought, found)
+            remaining = await exchange.limits.spend_on_search(sought.snapshot, sought.authority, sought.times)
             paid = sought.authority.limits
+        found = _find(exchange, sought, bounds)
+        await _admit(exchange, sought, found)
         if sought.snapshot is exchange.snapshot:  # else another one came into force while the call waited
             return _searched(sought, tuple(_shown(sought, one) for one in found), remaining)
 
@@ -93,7 +95,19 @@ def _decide(exchange: Exchange, request: Request, peer: Peer) -> Sought:
         raise InvalidRequest(Violation("base", "must be a record base that may be searched"))
     base = snapshot.bases[operation.base]
     check_known(request, authority.fields, searched_fields(base, operation, authority.fields))
+    _check_readable(request, interface)
     return Sought(snapshot, times, interface, base, operation, authority, shows_data, request)
+
+
+def _check_readable(request: Request, interface: Interface) -> None:
+    """A name with signs in place of characters stands for many, and they could be found out one by one."""
+    unreadable = [
+        Violation(f"known.{name}", "must not have signs in place of characters")
+        for name, text in sorted((request.known or {}).items())
+        if not is_readable(interface.answer[name].type, text)
+    ]
+    if unreadable:
+        raise InvalidRequest(*unreadable)
 
 
 def _find(exchange: Exchange, sought: Sought, bounds: Bounds) -> Sequence[Found]:
@@ -101,9 +115,9 @@ def _find(exchange: Exchange, sought: Sought, bounds: Bounds) -> Sequence[Found]
     return exchange.searches.search(sought.base, known, bounds.most or _EVERYDAY_CANDIDATES, bounds.least_probability)
 
 
-async def _spend(exchange: Exchange, sought: Sought, found: Sequence[Found]) -> Remaining:
+async def _admit(exchange: Exchange, sought: Sought, found: Sequence[Found]) -> None:
     subjects = [subject_of(sought.interface, one.record) for one in found]
-    return await exchange.limits.spend(sought.snapshot, sought.authority, subjects, sought.times)
+    await exchange.limits.admit(sought.snapshot, sought.authority, subjects, sought.times)
 
 
 def _answer(sought: Sought, found: Found) -> Mapping[str, object]:

@@ -15,7 +15,7 @@ from broker.linkage import persons
 from tests.search_kit import PLACES, SCHEMA, Known, indexed, population
 
 PEOPLE, SEED = 4000, 5
-ID = PLACES.index("resident_id")
+ID, NAME, BORN, ADDRESS = (PLACES.index(kind) for kind in ("resident_id", "name", "birth_date", "address"))
 
 
 def queries(count: int) -> list[tuple[Known, int, str]]:
@@ -92,6 +92,24 @@ def test_an_id_with_a_slip_is_repaired(slip: str) -> None:
 
 def only_id(number: str) -> Known:
     return tuple(number if place == ID else None for place in range(len(PLACES)))
+
+
+@pytest.mark.parametrize("wrong", ["110101199913321234", "330101198001010019"])
+def test_what_is_wrong_never_speaks_for_anybody(wrong: str) -> None:
+    """Neither an id that cannot be right nor an address that differs makes it likelier that somebody is meant."""
+    people, compared = population(PEOPLE, SEED), 0
+    for known, owner, case in people.observed[:400]:
+        if case != "exact" or owner < 0:
+            continue
+        plain = tuple(text if place in (NAME, BORN) else None for place, text in enumerate(known))
+        odds = {one[0]: one[2] for one in people.search.find(plain, 32)}
+        for place, other in ((ID, wrong), (ADDRESS, "别云市别处区无名路9999号")):
+            more = tuple(other if at == place else text for at, text in enumerate(plain))
+            for found in people.search.find(more, 32):
+                if found[0] in odds:
+                    compared += 1
+                    assert found[2] <= odds[found[0]] + 1e-6
+    assert compared > 100
 
 
 def test_a_million_of_one_name_take_no_longer() -> None:

@@ -173,6 +173,7 @@ async def test_only_granted_fields_are_shown_and_searched_by(client: AsyncClient
         pytest.param({"name": "张伟明"}, {"max_candidates": 21}, "max_candidates", id="too many"),
         pytest.param({"name": "张伟明"}, {"min_probability": 1.5}, "min_probability", id="no probability"),
         pytest.param({"name": "张" * 2000}, {}, "known.name", id="a long name"),
+        pytest.param({"name": "张??", "birth_date": "1980-01-01"}, {}, "known.name", id="a name with holes"),
         pytest.param({"name": "张伟明"}, {"base": ""}, "base", id="no base"),
     ],
 )
@@ -195,4 +196,5 @@ async def test_each_candidate_is_a_subject_of_the_day(client: AsyncClient, broke
     known = {"name": "司徒清越", "birth_date": "1971-05-06"}
     assert len((await search(client, known)).candidates) == 2
     assert isinstance(await refused(client, {"resident_id": WHO}), OverRate)
-    assert len((await search(client, known)).candidates) == 2, "those are counted already"
+    nobody = {"name": "慕容不存在", "birth_date": "1931-03-03"}
+    assert isinstance(await refused(client, nobody), OverRate), "or a refusal would tell that somebody is there"

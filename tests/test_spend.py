@@ -56,7 +56,7 @@ class Desk:
 
     async def spend(self, snapshot: Snapshot, number: int = 0, subject: str = "") -> None:
         authority = snapshot.authority(snapshot.image.terms()[number])
-        await self.limits.spend(snapshot, authority, [subject], Times.exactly(self.wall_ms))
+        await self.limits.spend(snapshot, authority, subject, Times.exactly(self.wall_ms))
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from tests.support.provider import Register
 from tests.support.running import RunningBroker, eventually, wait_until
 
 NOW = {
-    *(f"broker.v1.ExchangeService.{name}" for name in ("Call", "Match", "BatchMatch", "StreamMatches")),
+    *(f"broker.v1.ExchangeService.{name}" for name in ("Call", "Match", "BatchMatch", "StreamMatches", "Search")),
     *(method.full_name for method in catalogue_pb2.DESCRIPTOR.services_by_name["CatalogueService"].methods),
     *(f"broker.v1.GrantService.{name}Grant" for name in ("Request", "Approve", "Reject", "Pause", "Revoke", "Get")),
     "broker.v1.GrantService.ListGrants",

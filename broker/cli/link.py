@@ -89,7 +89,7 @@ def link_(
         raise typer.BadParameter("is for one file", param_hint="--clusters")
     if review > threshold:
         raise typer.BadParameter("is above --threshold", param_hint="--review")
-    link_files.check_names(out, clusters)
+    link_files.check_names([left, *([right] if right else [])], out, clusters, report)
     constraint = Constraint.NONE if many else Constraint.ONE_TO_ONE
     with bars() as shown:
         given = _read([left, *([right] if right else [])], (left_key or key, right_key or key), encoding, shown)
@@ -103,7 +103,7 @@ def link_(
                 link_files.write_clusters(clusters, outcome, given.keys_by_side().get("left"))
             spent = time.perf_counter() - begun
             if report:
-                link_files.write_page(report, page(outcome, About(given.files, fields.unused, spent, __version__)))
+                link_files.write_page(report, page(outcome, About(given.files, _unused(given, fields), spent, __version__)))
     facts = _facts(given, fields, outcome) | {"written": written, "seconds": round(spent, 3)}
     facts |= {name: str(file) for name, file in (("out", out), ("clusters_file", clusters), ("report", report)) if file}
     emit(facts) if json else _tell(facts)
@@ -157,10 +157,19 @@ def _tell_fields(shown: Progress, given: Tables, fields: Fields) -> None:
         remark(shown, f"compared: {names} as {field.kind.name.lower()}")
     for file, table, unused in zip(given.files, given.tables, fields.unused, strict=True):
         if unused:
-            has_heading = sum(known(name) is not None for name in table.column_names) >= 2
-            remark(shown, f"not used of {file}: {', '.join(unused) if has_heading else f'{len(unused)} columns'}")
+            remark(shown, f"not used of {file}: {', '.join(_names_to_tell(table, unused))}")
         if table.num_rows < FEW_ROWS:
             remark(shown, f"{file}: {table.num_rows} rows are few to learn from; the probabilities are rough")
+
+
+def _unused(given: Tables, fields: Fields) -> tuple[tuple[str, ...], ...]:
+    return tuple(_names_to_tell(table, unused) for table, unused in zip(given.tables, fields.unused, strict=True))
+
+
+def _names_to_tell(table: pa.Table, unused: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of columns, or how many there are where they may be a row of data."""
+    has_heading = sum(known(name) is not None for name in table.column_names) >= 2
+    return unused if has_heading or not unused else (f"{len(unused)} columns",)
 
 
 def _facts(given: Tables, fields: Fields, outcome: Outcome) -> dict[str, Any]:

@@ -104,10 +104,19 @@ _READERS: Mapping[str, Callable[[Path, str, Advance], pa.Table]] = {
 # --- and back -----------------------------------------------------------------------------------------------------------
 
 
-def check_names(*files: Path | None) -> None:
-    """Refuse files to be written before anything is done for them. Raises TablesRefused."""
-    for file in files:
-        if file is not None and file.suffix.lower() not in KINDS_OF_FILE:
+def check_names(given: Sequence[Path], out: Path, clusters: Path | None, report: Path | None) -> None:
+    """Refuse files to be written before anything is done for them: those of another kind, and one that is named twice.
+
+    Raises:
+        TablesRefused: there is one.
+    """
+    written = [file for file in (out, clusters, report) if file is not None]
+    places = [file.resolve() for file in (*given, *written)]
+    for file in written:
+        if places.count(file.resolve()) > 1:
+            raise TablesRefused(f"{file.name}: is named for two things; what is written needs a file of its own")
+    for file in (out, *([clusters] if clusters else [])):
+        if file.suffix.lower() not in KINDS_OF_FILE:
             raise TablesRefused(f"{file.name}: must be one of {', '.join(KINDS_OF_FILE)}")
 
 
@@ -159,6 +168,8 @@ def _named(names: Sequence[str], places: Any) -> pa.Array:
 def write_page(into: Path, page: str) -> None:
     """Write a page. Raises DirectoryUnusable where it cannot be written."""
     try:
-        into.write_text(page, encoding="utf-8")
+        into.touch(mode=0o600)
+        into.chmod(0o600)
+        into.write_text(page, encoding="utf-8", errors="replace")  # a name of a file may be any bytes
     except OSError as error:
         raise DirectoryUnusable(f"{into}: cannot be written ({error.strerror or error})") from error

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from broker._native import linkage_index as native
 from broker.linkage import estimate
 from broker.linkage.blocking import Atom, Blocking, Rule
-from broker.linkage.model import GUARDED, LEVELS, SAME, Floats, Model
+from broker.linkage.model import DIFFERENT, GUARDED, LEVELS, SAME, Floats, Model
 from broker.linkage.schema import Kind, Rows, Schema
 
 IN_REGISTER = 0.9  # of those who are looked for
@@ -26,6 +26,7 @@ TRAINING_ROWS = 1_000_000
 _PROBES = 50_000
 _EVERYDAY = 0.25
 _LEAST, _LEAST_ID = 0.05, 0.001  # of the probability that a value that one person has is given for somebody else
+_OTHER_WRONG = 2  # of a resident id, see ext/linkage_compare.h
 _FIELDS = 16  # of a model's table, whatever the schema has
 FORMAT = 1  # of packed records and keys; another number whenever either is made otherwise
 
@@ -67,7 +68,21 @@ def model_of(schema: Schema, rows: Rows) -> Model:
     pairs = max(len(part) * (len(part) - 1) / 2, 1.0)
     fitted = estimate.fit(schema, estimate.Observed(agreement, shares, random, patterns, counts, pairs), 1.0)
     kin = tuple((2 * fitted.pairs[1:] / max(len(part), 1)).tolist())
-    return Model(schema, blocking, fitted.levels, IN_REGISTER, kin)
+    return Model(schema, blocking, _sober(schema, fitted.levels), IN_REGISTER, kin)
+
+
+def _sober(schema: Schema, levels: Floats) -> Floats:
+    """Return levels in which nothing that differs speaks for a match.
+
+    A register cannot show how often strangers differ in ways that none of its own people do: all of its ids are right, and all
+    may live in one street. An id that is wrong in itself is a fact about who asks, and says nothing of anybody.
+    """
+    sober = levels.copy()
+    sober[1:, :, DIFFERENT] = np.maximum(levels[1:, :, DIFFERENT], levels[0, :, DIFFERENT])
+    for place, field in enumerate(schema.fields):
+        if field.kind is Kind.RESIDENT_ID:
+            sober[1:, place, _OTHER_WRONG] = levels[0, place, _OTHER_WRONG]
+    return sober
 
 
 def _of_others(schema: Schema, agreement: Floats, shares: Floats, size: int) -> Floats:

@@ -38,6 +38,10 @@ class Kind(IntEnum):
     CATEGORY = 10  # one of a few: sex, state
 
 
+_MOST_TEXT = (1 << 31) - 1  # bytes that offsets of 32 bits reach
+RESERVED = frozenset(("left", "right", "probability"))  # columns of the tables of pairs
+
+
 class UnknownColumn(ValueError):
     """A table has no column of the name of a field, or one of another type than is read."""
 
@@ -55,7 +59,7 @@ class Schema:
     """The fields that records are compared by, at most 16, in any order.
 
     Raises:
-        ValueError: there are no fields, too many, or two of one name.
+        ValueError: there are no fields, too many, two of one name, or one named as a column of the result.
     """
 
     fields: tuple[Field, ...]
@@ -64,6 +68,8 @@ class Schema:
         names = [field.name for field in self.fields]
         if len(set(names)) != len(names):
             raise ValueError("fields: two have the same name")
+        if taken := sorted(RESERVED & set(names)):
+            raise ValueError(f"fields: `{taken[0]}` is a column of what is found; give the column another name")
         _ = self.layout  # which refuses too many
 
     @classmethod
@@ -108,4 +114,8 @@ def _column(table: pa.Table, field: Field) -> Any:
             column = column.cast(pa.string())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise UnknownColumn(f"{field.name}: cannot be read as text") from error
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    if column.nbytes > _MOST_TEXT and pa.types.is_string(column.type):
+        column = column.cast(pa.large_string())
+    return column.combine_chunks()

@@ -74,8 +74,8 @@ class Limits:
         self._used_up: dict[tuple[str, str], _Block] = {}  # by grant and quota
         self._subjects: dict[str, _Subjects] = {}  # by grant
 
-    async def spend(self, snapshot: Snapshot, authority: Authority, subjects: Iterable[str], times: Times) -> Remaining:
-        """Take one call, about some subjects, off every limit of a grant, or off none; return what is left.
+    async def spend(self, snapshot: Snapshot, authority: Authority, subject: str, times: Times) -> Remaining:
+        """Take one call off every limit of a grant, or off none; return what is left.
 
         Raises:
             RateExceeded: the rate is used up; carries the time until one more call is allowed.
@@ -87,12 +87,37 @@ class Limits:
         await self._count(snapshot, authority, day, times)
         if authority.subjects_per_day:
             try:
-                for subject in subjects:
-                    await self._admit(snapshot, authority, subject, day, times)
+                await self._admit(snapshot, authority, subject, day, times)
             except BaseException:
                 self._file.counters.refund(image, ref, day)
                 raise
-        burst, today, total = self._file.counters.remaining(image, ref, self._mono_ns(), day)
+        return self._remaining(snapshot, authority, day)
+
+    async def spend_on_search(self, snapshot: Snapshot, authority: Authority, times: Times) -> Remaining:
+        """Take one search off every limit of a grant but that of subjects, for good: who they will be is not known yet.
+
+        Where that limit is used up there is no search either, or it would tell who is there. Raises as `spend`.
+        """
+        day = snapshot.image.day(times.latest_ms)
+        seen = self._subjects.get(authority.grant)
+        if seen is not None and seen.used_up and (seen.day, seen.limit) == (day, authority.subjects_per_day):
+            raise QuotaExceeded(authority.grant, "subjects_per_day", _until_tomorrow_s(snapshot, times))
+        await self._count(snapshot, authority, day, times)
+        return self._remaining(snapshot, authority, day)
+
+    async def admit(self, snapshot: Snapshot, authority: Authority, subjects: Iterable[str], times: Times) -> None:
+        """Count the subjects that a search found, before any is shown; those before the one that is refused stay counted.
+
+        Raises:
+            QuotaExceeded: the day's subjects are used up.
+            ControlPlaneUnavailable: it does not answer.
+        """
+        if authority.subjects_per_day:
+            for subject in subjects:
+                await self._admit(snapshot, authority, subject, snapshot.image.day(times.latest_ms), times)
+
+    def _remaining(self, snapshot: Snapshot, authority: Authority, day: int) -> Remaining:
+        burst, today, total = self._file.counters.remaining(snapshot.image, authority.ref, self._mono_ns(), day)
         return Remaining(burst=burst, today=today, total=total)
 
     async def _count(self, snapshot: Snapshot, authority: Authority, day: int, times: Times) -> None:

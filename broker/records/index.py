@@ -101,7 +101,10 @@ class OpenIndex:
         noted = store.indexed()
         if noted is None or noted.build != self.build:
             return False
-        self.native.see(noted.entries)
+        try:
+            self.native.see(noted.entries)
+        except Unusable:
+            return False
         return True
 
     def verify(self) -> int:

@@ -152,7 +152,8 @@ class _Sections:
         self.slot += len(keys)
 
     def mapped_records(self) -> mmap.mmap:
-        """Map the file as far as records go."""
+        """Map the file as far as records go; of no records it has a header's length still."""
+        os.ftruncate(self._file.fileno(), max(os.fstat(self._file.fileno()).st_size, self._at["words"]))
         return mmap.mmap(self._file.fileno(), self._at["words"])
 
     def seal(self, postings: query_build.Postings, layout: bytes, learned: Learned, made: int) -> None:
