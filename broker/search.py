@@ -26,6 +26,7 @@ from broker.records.verdicts import compare
 
 _MOST_CANDIDATES = 20
 _EVERYDAY_CANDIDATES = 5
+_VERDICT_DIGITS = 2  # of a probability, where no data is shown: more would tell how nearly an id was guessed
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def _shown(sought: Sought, found: Found) -> Candidate:
     held, known = _answer(sought, found), sought.request.known or {}
     fields = {name: held.get(name) for name in sought.authority.fields} if sought.shows_data else None
     return Candidate(
-        probability=found.probability,
+        probability=found.probability if sought.shows_data else round(found.probability, _VERDICT_DIGITS),
         decision=found.decision,
         verdicts={name: compare(sought.interface, name, text, held.get(name)) for name, text in known.items()},
         payload=msgspec.json.encode(fields) if fields is not None else b"",

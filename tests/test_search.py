@@ -152,6 +152,7 @@ async def test_a_grant_for_verdicts_shows_no_record(client: AsyncClient, broker:
     await broker.put(catalogue(broker.public_key, disclosure="VERDICT_ONLY"))
     answer = await search(client, {"resident_id": WHO, "name": "张玮明"})
     assert answer.candidates[0].payload == b""
+    assert answer.candidates[0].probability == 1.0, "two digits: how nearly an id was guessed is nobody's business"
     found = {name: pb.Verdict.Name(one.verdict) for name, one in answer.candidates[0].verdicts.items()}
     assert found == {"resident_id": "VERDICT_MATCH", "name": "VERDICT_CLOSE"}
 

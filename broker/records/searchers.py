@@ -57,10 +57,10 @@ class Searchers:
             log.warning("record base cannot be searched", base=base.id, why=error.why)
             raise
         values = tuple(known.get(field) for field in packing.fields.values())
-        store, found = self._bases.store(base), []
+        found = []
         for candidate in map(_Weighed._make, search.find(values, most, least)):
             key = index.native.key(candidate.slot)
-            record = None if key is None else store.find(key)
+            record = None if key is None else self._bases.record(base, key)
             if record is not None:  # else it was deleted this moment
                 found.append(Found(record, candidate.probability, *_decide(candidate)))
         return found

@@ -297,12 +297,17 @@ class Bases:
         if len(key) > rows.MAX_KEY_BYTES:
             return None
         try:
-            return self._find(base, key)
+            return self.record(base, key)
         except BaseUnusable as error:
             log.warning("record base cannot be read", base=base.id, why=error.why)
             raise
 
-    def _find(self, base: BaseDeclaration, key: bytes) -> Record | None:
+    def record(self, base: BaseDeclaration, key: bytes) -> Record | None:
+        """Return the record that is stored under a key, or None, also after another process has made the base larger.
+
+        Raises:
+            BaseUnusable: there is nothing to read.
+        """
         try:
             return self.store(base).find(key)
         except lmdb.MapResizedError:
