@@ -1,6 +1,6 @@
 """Who may be meant: searches in the packed index of a population, from texts to probabilities, against dictionaries in Python.
 
-SEARCH_PEOPLE says of how many people (a million without; `make bench-large` asks for thirty). Each query is a record that
+SEARCH_PEOPLE says of how many people (a million without). Each query is a record that
 another department has of somebody, with what goes wrong in such records, drawn at random over the whole population.
 Normalisation is part of it. The dictionaries hold ids and birth dates of the same people; names are then compared by RapidFuzz,
 which is what one writes without an index. A round in which too few are found means nothing. What must not go in here: the index

@@ -82,10 +82,6 @@ cdef const Characters *loaded_characters() noexcept nogil:
     return &CHARACTERS
 
 
-cdef const Letters *loaded_letters() noexcept nogil:
-    return &LETTERS
-
-
 # --- layouts and packing -----------------------------------------------------------------------------------------
 
 cdef inline int rank_of(int kind) noexcept:

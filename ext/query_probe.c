@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define CHAIN_SHARE 2u
+#define FRESH_SHARE 2u /* of the candidates are changes at most, so that the rest of the index is looked at too; */
+#define CHAIN_SHARE 8u /* of one key, so that a rare one is not left out for frequent ones */
 #define PROBE_AHEAD 8u /* slots of a span whose deaths are asked for */
 #define TABLE_LEAST 64u
 #define TABLE_MOST (2u * PROBE_MOST)
@@ -59,10 +60,10 @@ static void walk_chain(Probe *probe, uint32_t node, uint32_t tag)
     const Delta *delta = &probe->index->delta;
     uint32_t nodes = delta->capacity * delta->nodes_per_entry;
 
-    uint32_t share = probe->most / CHAIN_SHARE;
+    uint32_t share = 1 + probe->most / CHAIN_SHARE, room = 1 + probe->most / FRESH_SHARE;
 
     for (; node != 0 && node <= nodes; node = delta->nodes[node - 1].next) {
-        if (probe->looks == 0 || share-- == 0 || probe->fresh_count == probe->most) {
+        if (probe->looks == 0 || share-- == 0 || probe->fresh_count >= room || probe->fresh_count == PROBE_MOST) {
             probe->is_cut = 1;
             return;
         }

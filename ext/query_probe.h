@@ -2,8 +2,8 @@
  * needed: lines of the directory, then lines of slots, then records. Whoever compares the records finds them in cache.
  *
  * However many records share a key, a probe returns no more than it is asked for and looks at no more than a small multiple of
- * that. What is rare says most, so changes come first, then slots in order of how few share the bucket; what is left out is of
- * the most frequent keys. What must not go in here: comparing, and where keys come from.
+ * that. Changes come first, the newest of each key and half of all at most; then slots in order of how few share the bucket, so
+ * that what is left out of these is of the most frequent keys. What must not go in here: comparing, and where keys come from.
  */
 #ifndef BROKER_QUERY_PROBE_H
 #define BROKER_QUERY_PROBE_H

@@ -76,7 +76,6 @@ cdef struct Query:
     uint32_t key_count
     Candidate best[MOST_WEIGHED]
     uint32_t found
-    bint is_cut
 
 
 @cython.final
@@ -161,7 +160,7 @@ cdef class Search:
         self.index.check_open()
         memset(query.row, 0, self.plan.layout.c.stride)
         self.plan.layout.fill_cells(query.row, values, False, True)
-        query.found, query.is_cut = 0, False
+        query.found = 0
         if self.take_id_key(&query):
             self.probe(&query)
         if not is_settled(&query):
@@ -231,7 +230,6 @@ cdef class Search:
         cdef Candidate candidate
         cdef float weight
         cdef uint32_t i
-        query.is_cut |= probed.is_cut
         query.found = 0
         for i in range(probed.count):
             candidate.slot = slots[i]

@@ -162,6 +162,20 @@ def test_a_hot_key_in_the_delta_is_bounded_and_the_newest_are_found() -> None:
     assert is_cut and 5009 in slots and len(slots) <= 100
 
 
+def test_keys_that_many_changes_share_leave_room_for_a_rare_one_and_for_the_index() -> None:
+    built = kit.build_random(1, 500)
+    index = Index(built.file, kit.delta_for(built.index(), 1000), writable=True)
+    rare, one, other = 0x1111_2222_3333_4444, 0xABCD_EF01_2345_6789, 0x7654_3210_FEDC_BA98
+    held = next(keys for _, keys in built.truth.records.values() if len(built.truth.having(keys[:1])) == 1)[0]
+    keys = np.zeros((601, kit.KEYS), np.uint64)
+    keys[:, 0] = [rare] + [one] * 300 + [other] * 300
+    index.put(bytes(601 * kit.STRIDE), keys, [f"{i:05d}".encode() for i in range(601)])
+    index.publish()
+    found = kit.probe_names(index, [one, other, rare, held], 512)
+    assert b"00000" in found, "the change with the rare key"
+    assert built.truth.having([held]) <= found, "what has not changed"
+
+
 # --- files that are not what they should be -------------------------------------------------------------------------------
 
 

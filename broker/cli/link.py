@@ -6,6 +6,7 @@ An operator's command on files; it needs no running broker and no settings. What
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,8 +100,8 @@ def link_(
             outcome = _examined(given, fields, constraint, Thresholds(threshold, review), bool(clusters or report), told)
             told("writing", 0, 0)
             written = link_files.write_pairs(out, outcome, given.keys_by_side())
-            if clusters:
-                link_files.write_clusters(clusters, outcome, given.keys_by_side().get("left"))
+            if clusters and outcome.clusters is not None:
+                link_files.write_clusters(clusters, outcome.clusters, given.keys_by_side().get("left"))
             spent = time.perf_counter() - begun
             if report:
                 link_files.write_page(report, page(outcome, About(given.files, _unused(given, fields), spent, __version__)))
@@ -114,7 +115,7 @@ def _read(paths: list[Path], keys: tuple[str, str], encoding: str, shown: Progre
     tables = []
     for path in paths:
         task = shown.add_task(f"reading {path.name}", total=1.0)
-        tables.append(link_files.read(path, encoding, lambda share, task=task: advance(shown, task, share)))  # type: ignore[misc]
+        tables.append(link_files.read(path, encoding, functools.partial(advance, shown, task)))
     own = keys[: len(paths)]
     for path, table, key in zip(paths, tables, own, strict=True):
         if key and key not in table.column_names:

@@ -17,6 +17,7 @@ import pyarrow.parquet
 
 from broker.errors import DirectoryUnusable, RecordsRefused, TablesRefused
 from broker.linkage import Decision
+from broker.linkage.links import RowNumbers
 from broker.linkage.outcome import Outcome
 from broker.linkage.wording import names_of_levels
 from broker.records import sources
@@ -140,16 +141,15 @@ def write_pairs(into: Path, outcome: Outcome, keys: Mapping[str, pa.ChunkedArray
     return _write(into, pa.table(columns))
 
 
-def write_clusters(into: Path, outcome: Outcome, key: pa.ChunkedArray | None) -> int:
+def write_clusters(into: Path, clusters: RowNumbers, key: pa.ChunkedArray | None) -> int:
     """Write for each row the first row of its cluster (the first row is 1), and the key; returns how many rows.
 
     Raises:
         DirectoryUnusable: it cannot be written.
     """
-    assert outcome.clusters is not None  # noqa: S101 (who writes them has asked for them)
-    columns: dict[str, Any] = {"row": pa.array(np.arange(1, outcome.rows[0] + 1))}
+    columns: dict[str, Any] = {"row": pa.array(np.arange(1, len(clusters) + 1))}
     columns |= {} if key is None else {"key": key}
-    columns["cluster"] = pa.array(outcome.clusters.astype(np.uint64) + 1)
+    columns["cluster"] = pa.array(clusters.astype(np.uint64) + 1)
     return _write(into, pa.table(columns))
 
 

@@ -96,9 +96,9 @@ async def _linked(directory: Path) -> dict[str, int]:
     """Run the command; return what it tells."""
     files = [str(directory / name) for name in ("records.parquet", "people.parquet")]
     into = ["--out", str(directory / "links.parquet"), "--report", str(directory / "report.html"), "--json"]
-    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.DEVNULL}
     command = [sys.executable, "-m", "broker.cli.main", "link", *files, *into]
-    process = await asyncio.create_subprocess_exec(*command, **pipes)  # type: ignore[arg-type]
+    pipe, nowhere = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=nowhere)
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise Broken("the tables could not be linked")

@@ -5,9 +5,10 @@ What must not go in here: how a probability comes about (model.py, estimate.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,10 +59,11 @@ class Found:
     right: RowNumbers
     patterns: Patterns
     log_odds: Floats
+    compared: int  # pairs, also those that are not told
 
     def where(self, rows: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Found:
         """Take some of the pairs."""
-        return Found(self.left[rows], self.right[rows], self.patterns[rows], self.log_odds[rows])
+        return Found(self.left[rows], self.right[rows], self.patterns[rows], self.log_odds[rows], self.compared)
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,20 @@ class Linkage:
     index: native.Index
     size: float
 
-    def find(self, rows: Rows, *, within: bool, least: float = LEAST_PROBABILITY) -> Found:
-        """Give all pairs of at least a probability; 0 gives all that were compared."""
+    def find(
+        self, rows: Rows, *, within: bool, least: float = LEAST_PROBABILITY, done: Callable[[int], object] = lambda _: None
+    ) -> Found:
+        """Give all pairs of at least a probability; 0 gives all that were compared. `done` is told how many rows are."""
         bound = np.log(least) - np.log1p(-least) if least > 0 else -np.inf
         # Classes of kin only take from the odds, so what weighs less against strangers can be left out at once.
         enough = float(max(bound - np.log(self.model.matches / self.size) - 0.1, -1e30))
-        pieces = list(_pieces(self.index, rows, self.model.weights(), enough, within=within))
-        left, right, patterns = (np.concatenate(column) for column in zip(*pieces, strict=True))
-        found = Found(left, right, patterns, self.model.log_odds(patterns, self.size))
+        pieces = []
+        for piece in _pieces(self.index, rows, self.model.weights(), enough, within=within):
+            pieces.append(piece)
+            done(min(len(pieces) * _SLICE, len(rows)))
+        left, right, patterns = (np.concatenate(column) for column in zip(*(piece.columns for piece in pieces), strict=True))
+        compared = sum(piece.compared for piece in pieces)
+        found = Found(left, right, patterns, self.model.log_odds(patterns, self.size), compared)
         return found.where(found.log_odds >= bound) if least > 0 else found
 
 
@@ -119,10 +127,14 @@ def cluster(table: pa.Table, schema: Schema) -> RowNumbers:
         UnknownColumn: the table lacks a column of the schema.
     """
     rows = schema.pack(table)
-    found = trained(schema, rows).find(rows, within=True, least=0.0)
+    return clustered(trained(schema, rows).find(rows, within=True, least=0.0), len(rows))
+
+
+def clustered(found: Found, rows: int) -> RowNumbers:
+    """Put so many rows together by all pairs of theirs that were compared."""
     found = found.where(np.argsort(-found.log_odds, kind="stable"))
-    clusters = np.empty(len(rows), np.uint32)
-    native.cluster(len(rows), found.left, found.right, found.log_odds, 0.0, CLIP, UNCOMPARED, clusters)
+    clusters = np.empty(rows, np.uint32)
+    native.cluster(rows, found.left, found.right, found.log_odds, 0.0, CLIP, UNCOMPARED, clusters)
     return clusters
 
 
@@ -137,7 +149,7 @@ def trained(schema: Schema, left: Rows, right: Rows | None = None) -> Linkage:
     rules = blocking.choose(schema, base)
     index = native.Index(rules.plan(schema), base, rules.cap)
     step = max(1, len(left) // TRAINING_ROWS)
-    sampled = np.concatenate([piece[2] for piece in _pieces(index, left, _NOTHING, 0.0, within=within, step=step)])
+    sampled = np.concatenate([piece.columns[2] for piece in _pieces(index, left, _NOTHING, 0.0, within=within, step=step)])
     patterns, counts = np.unique(sampled, return_counts=True)
     pairs = max(1.0, len(left) * (len(left) - 1) / 2 if within else float(len(left) * len(base)))
     seen = estimate.Observed(
@@ -154,15 +166,21 @@ def trained(schema: Schema, left: Rows, right: Rows | None = None) -> Linkage:
     return Linkage(Model(schema, rules, fitted.levels, matches, tuple(kin)), index, size)
 
 
+class _Piece(NamedTuple):
+    columns: tuple[RowNumbers, RowNumbers, Patterns]
+    compared: int
+
+
 def _pieces(
     index: native.Index, rows: Rows, weights: npt.NDArray[np.float32], least: float, *, within: bool, step: int = 1
-) -> Iterator[tuple[RowNumbers, RowNumbers, Patterns]]:
+) -> Iterator[_Piece]:
     """Look up every so many rows, a slice after the other; there is always one piece."""
     total = len(range(0, len(rows), step))
     for first in range(0, max(total, 1), _SLICE):
         count = min(_SLICE, total - first)
-        left, right, patterns, *_ = index.find(rows, first * step, step, count, weights, least, within)
-        yield np.frombuffer(left, np.uint32), np.frombuffer(right, np.uint32), np.frombuffer(patterns, np.uint64)
+        left, right, patterns, _, compared, _ = index.find(rows, first * step, step, count, weights, least, within)
+        columns = np.frombuffer(left, np.uint32), np.frombuffer(right, np.uint32), np.frombuffer(patterns, np.uint64)
+        yield _Piece(columns, compared)
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ Patterns = npt.NDArray[np.uint64]
 class Saved(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A model as it is written."""
 
-    fields: dict[str, int]
+    fields: dict[str, Kind]
     rules: list[list[tuple[int, int]]]
     cap: int
     matches: float
@@ -80,11 +80,15 @@ class Model:
     def log_odds(self, patterns: Patterns, size: float) -> Floats:
         """Give the logarithm of the odds that pairs are matches, in a base of this size."""
         logs = np.stack([log_likelihood(patterns, np.log(levels)) for levels in self.levels])
-        others = np.log1p(-min(0.5, (self.matches + sum(self.kin)) / size)) + logs[1]
-        for share, own in zip(self.kin, logs[2:], strict=True):
-            others = np.logaddexp(others, np.log(max(share, 1e-300) / size) + own)
-        odds = np.log(self.matches / size) + logs[0] - others
+        logs += self.log_shares(size)[:, None]
+        odds = logs[0] - np.logaddexp.reduce(logs[1:])
         return np.asarray(np.where(self.guarded(patterns), np.minimum(odds, np.log(GUARDED / (1 - GUARDED))), odds))
+
+    def log_shares(self, size: float) -> Floats:
+        """Give the logarithm of the share of each class in all pairs of a record with a base of this size."""
+        strangers = 1 - min(0.5, (self.matches + sum(self.kin)) / size)
+        kin = [max(share, 1e-300) / size for share in self.kin]
+        return np.asarray(np.log([self.matches / size, strangers, *kin]))
 
     def guards(self) -> npt.NDArray[np.uint16]:
         """Levels as bits, by field (always 16), that make a guard: another name; the same number; contradicting numbers."""
@@ -122,7 +126,7 @@ class Model:
     def to_json(self) -> bytes:
         """Write the model."""
         saved = Saved(
-            fields={field.name: int(field.kind) for field in self.schema.fields},
+            fields={field.name: field.kind for field in self.schema.fields},
             rules=[[(field, int(atom)) for field, atom in rule] for rule in self.blocking.rules],
             cap=self.blocking.cap,
             matches=self.matches,
@@ -140,7 +144,7 @@ class Model:
         """
         try:
             saved = msgspec.json.decode(data, type=Saved)
-            schema = Schema.of(saved.fields)  # type: ignore[arg-type]
+            schema = Schema.of(saved.fields)
             rules = tuple(tuple((field, Atom(atom)) for field, atom in rule) for rule in saved.rules)
             levels = np.array(saved.levels, np.float64)
             blocking = Blocking(rules, saved.cap)

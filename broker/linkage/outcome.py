@@ -9,19 +9,18 @@ What must not go in here: how a probability comes about (model.py), how it is sh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from broker._native import linkage_index as native
 from broker.linkage import links
 from broker.linkage.links import Constraint, Decision, RowNumbers
 from broker.linkage.model import Floats, Model, probability
-from broker.linkage.schema import Rows, Schema
+from broker.linkage.schema import Schema
 
 FEW_ROWS = 300  # below, a model has too little to learn from
 Told = Callable[[str, int, int], None]  # what is being done, how many rows of it, of how many
@@ -36,6 +35,9 @@ class Thresholds(NamedTuple):
 
     link: float = links.LINK
     review: float = links.REVIEW
+
+
+USUAL = Thresholds()
 
 
 class Expected(NamedTuple):
@@ -134,7 +136,7 @@ def examine(
     right: pa.Table | None,
     schema: Schema,
     constraint: Constraint = Constraint.ONE_TO_ONE,
-    thresholds: Thresholds = Thresholds(),  # noqa: B008 (frozen)
+    thresholds: Thresholds = USUAL,
     *,
     clusters: bool = False,
     told: Told = _silent,
@@ -151,10 +153,10 @@ def examine(
     base = None if right is None else schema.pack(right)
     told("training", 0, 0)
     linkage = links.trained(schema, rows, base)
-    counted = _Counted(linkage.index, len(rows), told)
-    linkage = replace(linkage, index=cast(native.Index, counted))
     all_of_them = clusters and base is None
-    found = linkage.find(rows, within=base is None, least=0.0 if all_of_them else links.LEAST_PROBABILITY)
+    least = 0.0 if all_of_them else links.LEAST_PROBABILITY
+    told("linking", 0, len(rows))
+    found = linkage.find(rows, within=base is None, least=least, done=lambda count: told("linking", count, len(rows)))
     alone = base is None or constraint is Constraint.NONE
     return Outcome(
         schema=schema,
@@ -162,32 +164,9 @@ def examine(
         rows=(len(rows), len(rows if base is None else base)),
         within=base is None,
         constraint=constraint if base is not None else Constraint.NONE,
-        compared=counted.compared,
-        dropped=counted.dropped,
+        compared=found.compared,
+        dropped=linkage.index.dropped,
         pairs=links.told(found, linkage.model, probability(found.log_odds) if alone else links.settled(found)),
         thresholds=thresholds,
-        clusters=_clusters(found, len(rows)) if all_of_them else None,
+        clusters=links.clustered(found, len(rows)) if all_of_them else None,
     )
-
-
-def _clusters(found: links.Found, rows: int) -> RowNumbers:
-    found = found.where(np.argsort(-found.log_odds, kind="stable"))
-    clusters = np.empty(rows, np.uint32)
-    native.cluster(rows, found.left, found.right, found.log_odds, 0.0, links.CLIP, links.UNCOMPARED, clusters)
-    return clusters
-
-
-class _Counted:
-    """An index that counts the pairs that are compared in it, and tells how far it is."""
-
-    def __init__(self, index: native.Index, rows: int, told: Told) -> None:
-        self._index, self._rows, self._told = index, rows, told
-        self.compared, self.dropped = 0, index.dropped
-
-    def find(self, left: Rows, first: int, step: int, count: int, *rest: Any) -> Any:
-        """Find as the index does."""
-        self._told("linking", first, self._rows)
-        found = self._index.find(left, first, step, count, *rest)
-        self.compared += found[4]
-        self._told("linking", first + count, self._rows)
-        return found

@@ -127,7 +127,5 @@ def search_table(model: Model, size: int) -> SearchTable:
     """Return a model as a table for searches in a register of this size."""
     levels = np.zeros((len(model.levels), _FIELDS, LEVELS))
     levels[:, : len(model.schema.fields)] = np.log(model.levels)
-    kin = [max(share, 1e-300) for share in model.kin]
-    strangers = 1 - min(0.5, (model.matches + sum(kin)) / max(size, 1))
-    pairs = np.log([model.matches / max(size, 1), strangers, *(share / max(size, 1) for share in kin)]).tolist()
+    pairs = model.log_shares(max(size, 1)).tolist()
     return SearchTable(levels, pairs, model.guards(), float(np.log(GUARDED / (1 - GUARDED))))

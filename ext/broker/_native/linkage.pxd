@@ -7,7 +7,7 @@ What must not go in here: rules, keys.
 from cpython.buffer cimport Py_buffer
 from libc.stdint cimport uint8_t, uint32_t
 
-from linkage_cells cimport Characters, CLayout, Letters
+from linkage_cells cimport Characters, CLayout
 
 cdef class Layout:
     cdef CLayout c
@@ -15,7 +15,5 @@ cdef class Layout:
     cdef int fill_cells(self, uint8_t *row, tuple values, bint addresses, bint others) except -1
 
 cdef const Characters *loaded_characters() noexcept nogil
-
-cdef const Letters *loaded_letters() noexcept nogil
 
 cdef int open_rows(Py_buffer *view, object rows, uint32_t stride, bint writable) except -1
