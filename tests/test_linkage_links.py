@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 from bench.linkage_schemas import FEBRL, POPULATION
 from broker._native import normalise
 from broker.demo.synthetic import Register
-from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, explain, link
+from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, estimate, explain, link
 from broker.linkage import links as linking
+from broker.linkage import schema as packing
+from broker.linkage.cores import in_order
 from broker.linkage.model import Unreadable, probability
 from tests.linkage_kit import Ints, Judged, table
 from tests.synthetic_kit import population
@@ -187,6 +190,27 @@ def test_an_address_of_thousands_and_a_phone_of_everybody_link_nobody() -> None:
     )
     pairs = dedupe(home, POPULATION)
     assert (pairs["probability"].to_numpy() >= 0.5).sum() == 0
+
+
+@pytest.mark.parametrize("cores", [1, 7])
+def test_links_are_the_same_on_any_number_of_cores(cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = population(people=4000, seed=13)
+    alone = link(tables[Register.OBSERVED], tables[Register.POPULATION], POPULATION)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    for module in (linking, packing, estimate):
+        monkeypatch.setattr(module, "_SLICE", 333)
+    assert link(tables[Register.OBSERVED], tables[Register.POPULATION], POPULATION).equals(alone, check_metadata=True)
+
+
+def test_results_come_in_order_and_an_error_in_its_place() -> None:
+    def slower_first(number: int) -> int:
+        time.sleep(0.02 / (number + 1))
+        return 10 // (5 - number)
+
+    results = in_order(functools.partial(slower_first, number) for number in range(9))
+    assert [next(results) for _ in range(5)] == [2, 2, 3, 5, 10]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
 
 
 # --- models -------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ What must not go in here: reading tables, choosing links.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from broker._native import linkage, linkage_index
+from broker.linkage.cores import do_all, in_order
 from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME, Floats, Patterns, levels_of
 from broker.linkage.schema import Kind, Rows, Schema
 
 RANDOM_PAIRS = 1_000_000
+_SLICE = 100_000  # pairs of a task
 ROUNDS = 60
 _SEED = 20_180_501
 _STRENGTH = 10.0  # pairs that the prior of a field counts as
@@ -55,8 +58,8 @@ class Observed:
 def rarities(schema: Schema, tables: Sequence[Rows]) -> tuple[Floats, Floats]:
     """Count values over both tables, write their rarity into the rows, and give agreement and shares by field and level."""
     agreement, shares = np.zeros((2, len(schema.fields), LEVELS))
-    for place, field in enumerate(schema.fields):
-        found, _, _ = linkage.count_rarity(schema.layout, place, tables)
+    counts = (functools.partial(linkage.count_rarity, schema.layout, place, tables) for place in range(len(schema.fields)))
+    for place, (field, (found, _, _)) in enumerate(zip(schema.fields, in_order(counts), strict=True)):
         counted = field.kind not in (Kind.CATEGORY, Kind.RESIDENT_ID)
         for bits, chance in enumerate(found):
             level = SAME + (min(6, (bits - 3) // 3) if bits >= 6 and counted else 0)
@@ -72,7 +75,9 @@ def random_levels(schema: Schema, left: Rows, right: Rows) -> Floats:
     lefts = draw.integers(0, len(left), count).astype(np.uint32)
     rights = draw.integers(0, len(right), count).astype(np.uint32)
     patterns = np.empty(count, np.uint64)
-    linkage_index.compare(schema.layout, left, right, lefts, rights, patterns)
+    slices = (slice(first, first + _SLICE) for first in range(0, count, _SLICE))
+    columns = ((lefts[rows], rights[rows], patterns[rows]) for rows in slices)
+    do_all(functools.partial(linkage_index.compare, schema.layout, left, right, *each) for each in columns)
     distinct, times = np.unique(patterns, return_counts=True)
     levels = levels_of(distinct, len(schema.fields))
     found = np.stack([np.bincount(column, times, LEVELS) for column in levels.T]).astype(np.float64)

@@ -5,6 +5,7 @@ What must not go in here: how a probability comes about (model.py, estimate.py).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,7 @@ import pyarrow as pa
 
 from broker._native import linkage_index as native
 from broker.linkage import blocking, estimate
+from broker.linkage.cores import in_order
 from broker.linkage.model import LEVELS, Floats, Model, Patterns, levels_of, probability
 from broker.linkage.schema import Rows, Schema
 
@@ -25,7 +27,7 @@ LINK, REVIEW = 0.5, 0.05
 # Of one pair, either way, when clusters are weighed; and what a pair says that no key brought together.
 CLIP, UNCOMPARED = 10.0, -1.0
 MODEL = "model"  # in the metadata of a table of pairs
-_SLICE = 200_000
+_SLICE = 50_000  # rows of a task
 _NOTHING = np.zeros((LEVELS, LEVELS), np.float32)
 
 RowNumbers = npt.NDArray[np.uint32]
@@ -174,13 +176,16 @@ class _Piece(NamedTuple):
 def _pieces(
     index: native.Index, rows: Rows, weights: npt.NDArray[np.float32], least: float, *, within: bool, step: int = 1
 ) -> Iterator[_Piece]:
-    """Look up every so many rows, a slice after the other; there is always one piece."""
+    """Look up every so many rows, in slices; there is always one piece."""
     total = len(range(0, len(rows), step))
-    for first in range(0, max(total, 1), _SLICE):
+
+    def look_up(first: int) -> _Piece:
         count = min(_SLICE, total - first)
         left, right, patterns, _, compared, _ = index.find(rows, first * step, step, count, weights, least, within)
         columns = np.frombuffer(left, np.uint32), np.frombuffer(right, np.uint32), np.frombuffer(patterns, np.uint64)
-        yield _Piece(columns, compared)
+        return _Piece(columns, compared)
+
+    yield from in_order(functools.partial(look_up, first) for first in range(0, max(total, 1), _SLICE))
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from broker._native import linkage as native
+from broker.linkage.cores import do_all
 
 _LINE = 64
+_SLICE = 50_000  # rows of a task
 Rows = npt.NDArray[np.uint8]  # a row a record
 
 
@@ -89,7 +91,12 @@ class Schema:
             UnknownColumn: a column is not there, or is neither text nor number nor date.
         """
         rows = _aligned(table.num_rows, self.layout.stride)
-        self.layout.pack([_column(table, field) for field in self.fields], rows)
+        columns = [_column(table, field) for field in self.fields]
+
+        def pack(first: int) -> None:
+            self.layout.pack([column.slice(first, _SLICE) for column in columns], rows[first : first + _SLICE])
+
+        do_all(functools.partial(pack, first) for first in range(0, len(rows), _SLICE))
         return rows
 
     def pack_one(self, values: Sequence[str | None]) -> bytes:

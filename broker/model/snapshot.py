@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import msgspec
@@ -52,8 +52,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     authorities: dict[int, Authority] = {}  # those asked for so far, by ref
 
     @classmethod
-    def of(cls, image: Image, values: Mapping[str, Mapping[str, Any]]) -> Self:
-        """Put an image and the values of the catalogue, by kind and key, together."""
+    def of(
+        cls, image: Image, values: Mapping[str, Mapping[str, Any]], definitions: Mapping[tuple[str, int], bytes] | None = None
+    ) -> Self:
+        """Put an image and the values of the catalogue, by kind and key, together; with definitions, where they are known."""
         providers = dict(values["providers"])
         interfaces = list(values["interfaces"].values())
         consumers = dict(values["consumers"])
@@ -61,7 +63,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             image=image,
             providers=providers,
             interfaces=_by_version(interfaces),
-            definitions={(i.id, i.version): definition_of(i, providers[i.provider]) for i in interfaces},
+            definitions=definitions or definitions_of(values["interfaces"], providers),
             consumers=consumers,
             numbers={consumer: number for number, consumer in enumerate(sorted(consumers))},
             by_number=tuple(consumers[consumer] for consumer in sorted(consumers)),
@@ -172,6 +174,11 @@ def _span(begins: int, ends: int) -> str:
     return f"{DAYS[day]} {minute // 60:02}:{minute % 60:02}-{until // 60:02}:{until % 60:02}"
 
 
+def definitions_of(interfaces: Mapping[Any, Interface], providers: Mapping[str, Provider]) -> dict[tuple[str, int], bytes]:
+    """Return the definition of each version of each interface."""
+    return {(i.id, i.version): definition_of(i, providers[i.provider]) for i in interfaces.values()}
+
+
 def definition_of(interface: Interface, provider: Provider) -> bytes:
     """Return 16 bytes that stand for an interface and its provider.
 
@@ -186,7 +193,7 @@ def definition_of(interface: Interface, provider: Provider) -> bytes:
     return hashlib.sha256(msgspec.msgpack.encode((what, source), order="deterministic")).digest()[:16]
 
 
-def mask_of(fields: tuple[str, ...]) -> bytes:
+def mask_of(fields: Iterable[str]) -> bytes:
     """Return 16 bytes that stand for a set of field names (names hold no NUL, so joining by it is unambiguous)."""
     return hashlib.sha256("\0".join(fields).encode()).digest()[:16]
 

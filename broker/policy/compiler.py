@@ -1,7 +1,7 @@
 """Compiles what is in force into a snapshot around a policy image, from scratch or from what has changed.
 
-Packing one grant does not depend on any other, so packed grants are kept, and a change costs little more than putting the
-pieces one behind the other again. What must not go in here: the layout of the image (image.py), where the values come from
+Packing one grant does not depend on any other, so packed grants are kept (held.py), and a change costs little more than putting
+the pieces one behind the other again. What must not go in here: the layout of the image (image.py), where the values come from
 (store.py), who swaps snapshots (`serve/`).
 """
 
@@ -13,15 +13,16 @@ import itertools
 import struct
 from array import array
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from broker._native.policy import Image, holding_slots, pair_slots, symbol_slots
 from broker.errors import ConfigurationError
 from broker.model.catalogue import Catalogue, Grant, Interface
-from broker.model.snapshot import CURRENT, Snapshot, credentials_of, definition_of
+from broker.model.snapshot import CURRENT, Snapshot, credentials_of, definitions_of
 from broker.policy.directory import KINDS
+from broker.policy.held import Held, Holdings
 from broker.policy.hours import zone_offsets
 from broker.policy.image import Symbols, assemble, pack_term
 from broker.policy.store import NONE, Changes, Revision, encode
@@ -37,20 +38,6 @@ _OFFSET = struct.Struct("<qq")
 Versions = dict[str, list[Interface]]  # of an interface, by its id
 
 
-class _Packed(NamedTuple):
-    """A grant as it applies to one version of its interface."""
-
-    interface: tuple[str, int]
-    record: bytes
-
-
-class _Held(NamedTuple):
-    """A grant that is in force: who holds it, a consumer or a group, and its records."""
-
-    holder: str
-    records: tuple[_Packed, ...]
-
-
 class Compiler:
     """What is in force, packed and ready to be changed. Not for several threads at once."""
 
@@ -59,7 +46,8 @@ class Compiler:
         self._symbols = Symbols()
         self._values: dict[str, dict[str, Any]] = {kind: {} for kind in KINDS if kind != _GRANTS}
         self._documents: dict[str, bytes] = {}  # of grants
-        self._held: dict[str, _Held] = {}
+        self._held = Holdings()
+        self._definitions: dict[tuple[str, int], bytes] = {}
         self.revision = NONE
         self._texts_at_first = 0
 
@@ -88,18 +76,19 @@ class Compiler:
             self._forget()
         stale = self._take_in(changes)
         versions = self._versions()
-        for grant in stale & self._documents.keys():
-            self._held[grant] = self._pack(self._documents[grant], versions)
+        self._held.replace({grant: self._pack(self._documents.get(grant), versions) for grant in stale})
         self.revision = changes.revision
         self._texts_at_first = self._texts_at_first or len(self._symbols)
+        self._definitions = self._definitions or definitions_of(self._values["interfaces"], self._values["providers"])
         image = self._image(versions)
-        return image, Snapshot.of(Image(image), self._values)
+        return image, Snapshot.of(Image(image), self._values, self._definitions)
 
     def _forget(self) -> None:
         for values in self._values.values():
             values.clear()
         self._documents.clear()
         self._held.clear()
+        self._definitions = {}
 
     def _take_in(self, changes: Changes) -> set[str]:
         """Replace values; return the grants that have to be packed anew."""
@@ -109,8 +98,9 @@ class Compiler:
             if kind == _GRANTS:
                 stale.add(key)
                 _replace(self._documents, key, document)
-                self._held.pop(key, None)
                 continue
+            if kind in ("interfaces", "providers"):
+                self._definitions = {}
             if kind == "interfaces":
                 touched.add(key.partition("@")[0])
             _replace(self._values[kind], key, document and msgspec.msgpack.decode(document, type=KINDS[kind]))
@@ -121,7 +111,7 @@ class Compiler:
 
     def _grants_of(self, interfaces: set[str]) -> set[str]:
         """Name the grants whose fields depend on these interfaces, and those that had no version to apply to."""
-        return {key for key, held in self._held.items() if not held.records or held.records[0].interface[0] in interfaces}
+        return {key for key, held in self._held if not held.versions or held.versions[0][0] in interfaces}
 
     def _versions(self) -> Versions:
         found: Versions = {}
@@ -129,13 +119,13 @@ class Compiler:
             found.setdefault(interface.id, []).append(interface)
         return found
 
-    def _pack(self, document: bytes, versions: Versions) -> _Held:
+    def _pack(self, document: bytes | None, versions: Versions) -> Held | None:
+        if document is None:
+            return None
         grant = _GRANT.decode(document)
-        records = (
-            _Packed((interface.id, interface.version), pack_term(grant, interface, self._symbols))
-            for interface in versions.get(grant.interface, ())
-        )
-        return _Held(grant.consumer, tuple(records))
+        interfaces = versions.get(grant.interface, ())
+        records = tuple([pack_term(grant, interface, self._symbols) for interface in interfaces])
+        return Held(grant.consumer, tuple([(interface.id, interface.version) for interface in interfaces]), records)
 
     # --- the image ------------------------------------------------------------------------------------------------------
 
@@ -189,9 +179,8 @@ class Compiler:
         return bytes(table), slots
 
     def _interface_records(self, interfaces: list[Interface]) -> bytes:
-        providers = self._values["providers"]
         return b"".join(
-            _VERSION.pack(self._symbols.number(i.id), i.version, definition_of(i, providers[i.provider])) for i in interfaces
+            [_VERSION.pack(self._symbols.number(i.id), i.version, self._definitions[i.id, i.version]) for i in interfaces]
         )
 
     def _named(self, versions: Versions, numbers: dict[tuple[str, int], int]) -> tuple[bytes, int]:
@@ -207,21 +196,9 @@ class Compiler:
 
     def _terms(self, consumers: list[str], interfaces: dict[tuple[str, int], int]) -> tuple[bytes, bytes, int, bytes]:
         """Put the records one behind the other in order of grant id, and note who holds which."""
-        members = self._members(consumers)
-        holders, held_interfaces, refs = array("I"), array("I"), array("I")
-        records: list[bytes] = []
-        at = 0
-        for key in sorted(self._held):
-            holder, packed = self._held[key]
-            for interface, record in packed:
-                for consumer in members.get(holder, ()):
-                    holders.append(consumer)
-                    held_interfaces.append(interfaces[interface])
-                    refs.append(at >> 3)
-                records.append(record)
-                at += len(record)
-        table, sorted_refs = holding_slots(holders, held_interfaces, refs)
-        return b"".join(records), bytes(table), len(table) // 16, bytes(sorted_refs)
+        laid_out = self._held.laid_out(self._members(consumers), interfaces)
+        table, refs = holding_slots(laid_out.consumers, laid_out.interfaces, laid_out.refs)
+        return laid_out.records, bytes(table), len(table) // 16, bytes(refs)
 
     def _members(self, consumers: list[str]) -> dict[str, tuple[int, ...]]:
         """Return the numbers of the consumers behind every holder: itself, or the members of a group."""
@@ -255,10 +232,8 @@ def _replace(table: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _places(texts: list[bytes]) -> Iterator[tuple[int, int]]:
-    at = 0
-    for text in texts:
-        yield at, len(text)
-        at += len(text)
+    sizes = [len(text) for text in texts]
+    return zip(itertools.accumulate(sizes, initial=0), sizes, strict=False)  # behind the last there is none
 
 
 def compile_snapshot(catalogue: Catalogue, version: int, time_zone: str = DEFAULT_TIME_ZONE) -> Snapshot:

@@ -14,12 +14,12 @@ _FIRST, _LAST = dt.datetime(2000, 1, 1, tzinfo=dt.UTC), dt.datetime(2100, 1, 1, 
 _BEFORE_ALL_MS = -(1 << 62)
 
 
-def spans_of(hours: str) -> Iterator[tuple[int, int]]:
-    """Yield half-open spans in minutes since Monday 00:00, one a day, for a text such as "fri-mon 08:30-17:30"."""
+@lru_cache(1000)  # hours of office are the same in most grants
+def spans_of(hours: str) -> tuple[tuple[int, int], ...]:
+    """Return half-open spans in minutes since Monday 00:00, one a day, for a text such as "fri-mon 08:30-17:30"."""
     days, _, clock = hours.partition(" ")
     begins, ends = (_minutes(text) for text in clock.split("-"))
-    for day in _days(days):
-        yield day * _DAY_MINUTES + begins, day * _DAY_MINUTES + ends
+    return tuple((day * _DAY_MINUTES + begins, day * _DAY_MINUTES + ends) for day in _days(days))
 
 
 def _days(text: str) -> Iterator[int]:

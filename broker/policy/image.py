@@ -50,14 +50,17 @@ class Symbols:
     def numbers(self, texts: Sequence[str]) -> list[int]:
         """Return the numbers of several."""
         known = self._numbers
-        return [known[text] if text in known else self.number(text) for text in texts]
+        try:
+            return [known[text] for text in texts]
+        except KeyError:
+            return [self.number(text) for text in texts]
 
     def fields(self, interface: Interface, granted: tuple[str, ...]) -> Fields:
         """Return what an interface answers of the fields granted."""
         place = (interface.id, interface.version, granted)
         found = self._fields.get(place)
         if found is None:
-            answered = tuple(sorted(interface.answer.keys() & granted))
+            answered = sorted({*granted}.intersection(interface.answer))
             found = self._fields[place] = Fields(mask_of(answered), self.numbers(answered))
         return found
 
@@ -76,9 +79,9 @@ def pack_term(grant: Grant, interface: Interface, symbols: Symbols) -> bytes:
     counts = (len(grant.purposes), len(grant.matters), len(grant.caller_units), len(spans) // 2, len(fields.numbers))
     if max(counts) > _MOST:
         raise ValueError(f"grant {grant.id}: names more than {_MOST} of a kind")
-    whose = (grant.consumer, grant.interface, grant.legal_basis, grant.embargo_class)
-    numbers = symbols.numbers((*whose, *grant.purposes, *grant.matters, *grant.caller_units))
-    lists = array("I", (*numbers[len(whose) :], *spans, *fields.numbers)).tobytes()
+    whose = symbols.numbers((grant.consumer, grant.interface, grant.legal_basis, grant.embargo_class))
+    named = symbols.numbers((*grant.purposes, *grant.matters, *grant.caller_units))
+    lists = array("I", named + spans + fields.numbers).tobytes()
     identifier = grant.id.encode()
     size = _TERM.size + len(lists) + len(identifier)
     padding = -size % 8
@@ -97,7 +100,7 @@ def pack_term(grant: Grant, interface: Interface, symbols: Symbols) -> bytes:
         -1 if grant.cache_max_age_s is None else grant.cache_max_age_s,
         _flags(grant),
         size + padding,
-        *numbers[: len(whose)],
+        *whose,
         grant.burst,
         *counts,
         len(identifier),
