@@ -73,6 +73,8 @@ def test_numbers_and_dates_of_parquet_are_what_they_are_as_text(tmp_path: Path, 
     typed = register.set_column(3, "birth_date", register["birth_date"].cast(pa.timestamp("s")))
     phones = pa.array([None if phone is None else float(phone) for phone in register["phone"].to_pylist()])
     typed = typed.set_column(5, "phone", phones)
+    typed = typed.append_column("picture", pa.array([b"\xff"] * len(typed), pa.binary()))  # which nobody asks for
+    typed = typed.append_column("took", pa.array([1] * len(typed), pa.duration("s")))
     left = write(tmp_path / "l.parquet", records)
     for name, table in (("text", register), ("typed", typed)):
         pq.write_table(table, tmp_path / f"{name}.parquet")

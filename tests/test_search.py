@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +16,7 @@ from tests.support import records
 from tests.support.catalogue import PURPOSE
 from tests.support.people import resident_id
 from tests.support.records import BASE
-from tests.support.running import RunningBroker
+from tests.support.running import RunningBroker, eventually
 
 SEARCH = {"search": {"name": "name", "resident_id": "resident_id", "birth_date": "birth_date", "address": "address"}}
 OPERATION = {"operation": {"connector": "records", "base": BASE, "search": True}}
@@ -56,6 +57,13 @@ async def client(broker: RunningBroker) -> AsyncIterator[AsyncClient]:
         await broker.put(catalogue(broker.public_key))
     async with broker.client() as client:
         yield client
+
+
+async def test_what_searches_need_is_there_before_the_first_one(broker: RunningBroker, client: AsyncClient) -> None:
+    async def loaded() -> bool:
+        return "/_native/search." in Path(f"/proc/{broker.core_pid()}/maps").read_text()
+
+    await eventually(loaded)
 
 
 async def search(client: AsyncClient, known: dict[str, str], **changes: Any) -> pb.SearchResponse:

@@ -80,8 +80,13 @@ def _parquet(path: Path, _encoding: str, advance: Advance) -> pa.Table:
     table = pa.parquet.read_table(path)
     advance(1.0)
     _named_apart(path, table)
-    simple = [name for name in table.column_names if not pa.types.is_nested(table[name].type)]
-    return pa.table({name: _text(table[name]) for name in simple})
+    return pa.table({name: _text(table[name]) for name in table.column_names if _has_text(table[name].type)})
+
+
+def _has_text(kind: Any) -> bool:
+    """Whether values of a type can be written as one would write them; pictures, durations and lists are of no use here."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return any(is_of(kind) for is_of in _WITH_TEXT)
 
 
 def _text(column: Any) -> Any:
@@ -93,6 +98,18 @@ def _text(column: Any) -> Any:
     return column.cast(pa.string())
 
 
+_WITH_TEXT = (
+    pa.types.is_null,
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_boolean,
+    pa.types.is_integer,
+    pa.types.is_floating,
+    pa.types.is_decimal,
+    pa.types.is_date,
+    pa.types.is_timestamp,
+)
 _READERS: Mapping[str, Callable[[Path, str, Advance], pa.Table]] = {
     ".csv": _csv,
     ".tsv": _csv,

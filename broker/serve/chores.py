@@ -1,4 +1,4 @@
-"""What a core does about the control plane beside serving: writes down which grants are over, forgets who was asked about.
+"""What a core does beside serving: writes down which grants are over, forgets who was asked about, gets ready for searches.
 
 Nobody waits for it: a grant that is over is refused by its time, written down or not. What must not go in here: the cache's
 upkeep (core.py) and the snapshot's (watch.py).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import importlib
 
 import structlog
 
@@ -19,6 +20,7 @@ log = structlog.get_logger("chores")
 
 SWEEP_S = 60.0
 FORGET_S = 3600.0
+SEARCHED_S = 1.0
 
 
 async def expire_grants(exchange: Exchange, database: Database, pause_s: float = SWEEP_S) -> None:
@@ -44,3 +46,10 @@ async def forget_subjects(exchange: Exchange, pause_s: float = FORGET_S) -> None
         except Exception as error:
             log.warning("counted subjects could not be forgotten", error=type(error).__name__)
         await asyncio.sleep(pause_s)
+
+
+async def load_searchers(exchange: Exchange, pause_s: float = SEARCHED_S) -> None:
+    """Load what searches need once there is a base to be searched, so that the first search does not hold up other calls."""
+    while not any(base.search for base in exchange.snapshot.bases.values()):  # noqa: ASYNC110 - a snapshot comes without a sign
+        await asyncio.sleep(pause_s)
+    await asyncio.to_thread(importlib.import_module, "broker.records.searchers")
