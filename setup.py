@@ -156,6 +156,7 @@ if __name__ == "__main__":
         ext_modules=cythonize(
             [native(name, *libraries) for name, libraries in MODULES.items()],
             build_dir="build/cython",
+            nthreads=os.cpu_count() or 1,
             include_path=["ext"],
             compiler_directives={
                 "language_level": 3,
