@@ -12,6 +12,8 @@ from normal_numerals cimport leave_out_signs, write_figures
 from normal_tables cimport Tables, is_place
 from normal_text cimport Codes, is_alnum, is_ideograph, put
 from normal_words cimport (
+    COMMUNITY_END,
+    ENDS_PART,
     ONLY_BEFORE_NO_IDEOGRAPH,
     PART_BUILDING,
     PART_COMMUNITY,
@@ -22,10 +24,13 @@ from normal_words cimport (
     PART_ROAD,
     PART_ROOM,
     PART_UNIT,
-    may_hold,
+    REGION_END,
+    ROAD_END,
+    ROAD_SECTION,
     no_places,
     region_ends,
     road_ends,
+    signs_of,
     unit_at,
     unit_word,
     unit_words,
@@ -252,7 +257,9 @@ cdef inline int end_of_region(const Tables *tables, const NormalAddress *address
     end = at + found.size
     if is_other_word(tables, &text.at[start], end - start) or has_alnum(text, start, end):
         return 0
-    return 0 if end < text.size and word_at(road_ends, &text.at[end], text.size - end) != NULL else end
+    if end == text.size or not signs_of(tables.address_signs, text.at[end]) & ROAD_END:
+        return end
+    return 0 if word_at(road_ends, &text.at[end], text.size - end) != NULL else end
 
 
 cdef inline int end_of_community(const NormalAddress *address, int start, int at) noexcept nogil:
@@ -282,15 +289,16 @@ cdef inline int end_of_road(const NormalAddress *address, int start, int at) noe
 
 cdef inline int take_worded(const Tables *tables, NormalAddress *address, int start, int at) noexcept nogil:
     """Add the part whose last word stands here; returns where it ends, 0 where there is none."""
-    cdef int kind = PART_REGION
-    cdef int end
-    if not may_hold(tables.address_words, address.text.at[at]):
+    cdef int kind = PART_REGION, end = 0
+    cdef int signs = signs_of(tables.address_signs, address.text.at[at])
+    if not signs & ENDS_PART:
         return 0
-    end = end_of_region(tables, address, start, at)
-    if end == 0:
+    if signs & REGION_END:
+        end = end_of_region(tables, address, start, at)
+    if end == 0 and signs & COMMUNITY_END:
         kind = PART_COMMUNITY
         end = end_of_community(address, start, at)
-    if end == 0:
+    if end == 0 and signs & (ROAD_END | ROAD_SECTION):
         kind = PART_ROAD
         end = end_of_road(address, start, at)
     if end != 0:
@@ -343,6 +351,6 @@ cdef inline void normal_address(const Tables *tables, NormalAddress *address, co
     """Fill in an address from a folded text."""
     cdef Codes plain, figures
     leave_out_signs(tables, codes, &plain)
-    write_figures(&plain, &figures)
+    write_figures(tables, &plain, &figures)
     write_units(&figures, &address.text)
     tell_parts(tables, address)

@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t
 from normal_date cimport HAN_NUMBER, NO_NUMERAL, numeral
 from normal_tables cimport Tables, is_sign
 from normal_text cimport Codes, is_alnum, is_digit, put
-from normal_words cimport committees, counted, word, word_at, word_before
+from normal_words cimport FIGURE, committees, counted, signs_of, word, word_at, word_before
 
 cdef enum:
     HAN_TEN_OF = 0x5341         # 十
@@ -176,12 +176,16 @@ cdef inline void read_branch_letter(Codes *out, uint32_t code) noexcept nogil:
         out.at[out.size - back] = branch_letter(out.at[out.size - back])
 
 
-cdef inline void write_figures(const Codes *codes, Codes *out) noexcept nogil:
+cdef inline void write_figures(const Tables *tables, const Codes *codes, Codes *out) noexcept nogil:
     """Write numerals that count as figures, and figures without needless zeros."""
     cdef int i = 0, end
     out.size = 0
     out.cut = codes.cut
     while i < codes.size and not (out.cut and not codes.cut):
+        if not signs_of(tables.address_signs, codes.at[i]) & FIGURE:
+            put(out, codes.at[i])
+            i += 1
+            continue
         end = numerals_end(codes, i)
         if end > i and is_counting(codes, i, end):
             put_numerals(out, codes, i, end)

@@ -18,7 +18,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from cursor cimport Cursor, cursor_over, take_bytes, take_u32
-from normal_words cimport SIEVE_WORDS, sift_address_words
+from normal_words cimport ADDRESS_SIGNS, note_address_signs
 
 cdef extern from "crc32c.h" nogil:
     const uint32_t CRC32C_START
@@ -85,7 +85,7 @@ cdef struct Tables:
     uint32_t place_count
     uint32_t names_size
     uint32_t about_size
-    uint64_t address_words[SIEVE_WORDS]     # the sieve of normal_words.h
+    uint8_t address_signs[ADDRESS_SIGNS]    # by character, of normal_words.h
 
 
 # --- loading -----------------------------------------------------------------------------------------------------
@@ -183,8 +183,8 @@ cdef inline void point(Tables *tables, const Section *sections) noexcept nogil:
     tables.names_size = sections[10].size
     tables.about = <const char *>sections[11].at
     tables.about_size = sections[11].size
-    memset(tables.address_words, 0, sizeof(tables.address_words))
-    sift_address_words(tables.address_words)
+    memset(tables.address_signs, 0, sizeof(tables.address_signs))
+    note_address_signs(tables.address_signs)
 
 
 # --- looking up --------------------------------------------------------------------------------------------------

@@ -168,24 +168,33 @@ static const word road_ends[] = {
     WORD("胡同", 1), WORD("大道", 1), WORD("大街", 1), WORD("路", 1), WORD("街", 1), WORD("道", 1), WORD("巷", 1), WORD("弄", 1), END_OF_WORDS,
 };
 
-/* A set of code points that may hold more than was put in, never less. */
-#define SIEVE_WORDS 64
+/* What a character may begin, or may be, in an address. Several characters share a place, so it may be told too much of one,
+   never too little; of most nothing is told, and they need no closer look. */
+enum address_sign {
+    REGION_END = 1, ROAD_END = 2, COMMUNITY_END = 4, ROAD_SECTION = 8,      /* begins the last word of such a part */
+    FIGURE = 16                                                             /* has to do with numbers */
+};
+#define ENDS_PART (REGION_END | ROAD_END | COMMUNITY_END | ROAD_SECTION)
+#define ADDRESS_SIGNS 4096
 
-static inline int may_hold(const uint64_t *sieve, uint32_t code) {
-    return sieve[code / 64 % SIEVE_WORDS] >> (code % 64) & 1;
+static inline int signs_of(const uint8_t *signs, uint32_t code) { return signs[code % ADDRESS_SIGNS]; }
+
+static inline void note_words(uint8_t *signs, const word *words, uint8_t sign) {
+    for (; words->size > 0; words++) signs[words->text[0] % ADDRESS_SIGNS] |= sign;
 }
 
-static inline void sift(uint64_t *sieve, const word *words) {
-    for (; words->size > 0; words++) sieve[words->text[0] / 64 % SIEVE_WORDS] |= (uint64_t)1 << (words->text[0] % 64);
+static inline void note_characters(uint8_t *signs, const char32_t *characters, uint8_t sign) {
+    for (; *characters != 0; characters++) signs[*characters % ADDRESS_SIGNS] |= sign;
 }
 
-/* What a word can begin with that ends a part of an address, so that most characters need no look at the words. */
-static inline void sift_address_words(uint64_t *sieve) {
-    sift(sieve, region_ends);
-    sift(sieve, road_ends);
-    sift(sieve, no_places);
-    sieve[U'村' / 64 % SIEVE_WORDS] |= (uint64_t)1 << (U'村' % 64);
-    sieve[U'段' / 64 % SIEVE_WORDS] |= (uint64_t)1 << (U'段' % 64);
+static inline void note_address_signs(uint8_t *signs) {
+    note_words(signs, region_ends, REGION_END);
+    note_words(signs, road_ends, ROAD_END);
+    note_words(signs, no_places, COMMUNITY_END);
+    note_characters(signs, U"村", COMMUNITY_END);
+    note_characters(signs, U"段", ROAD_SECTION);
+    note_characters(signs, U"0123456789〇零一壹二贰三叁四肆五伍六陆七柒八捌九玖十百千", FIGURE);
+    note_characters(signs, U"号栋幢座楼室元", FIGURE);      /* 甲栋 is A栋, 甲单元 A单元 */
 }
 
 #endif

@@ -4,7 +4,7 @@
 What must not go in here: words.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t
 
 cdef extern from "normal_words.h" nogil:
     ctypedef struct word:
@@ -19,8 +19,8 @@ cdef extern from "normal_words.h" nogil:
     const word *word_before(const word *words, const uint32_t *codes, int count)
     const unit_word *unit_at(const unit_word *units, const uint32_t *codes, int count)
 
-    bint may_hold(const uint64_t *sieve, uint32_t code)
-    void sift_address_words(uint64_t *sieve)
+    int signs_of(const uint8_t *signs, uint32_t code)
+    void note_address_signs(uint8_t *signs)
 
     const word company_forms[]
     const word english_forms[]
@@ -38,7 +38,13 @@ cdef extern from "normal_words.h" nogil:
     const word village_roads[]
 
     cdef enum:
-        SIEVE_WORDS
+        ADDRESS_SIGNS
+        ENDS_PART
+        REGION_END
+        ROAD_END
+        COMMUNITY_END
+        ROAD_SECTION
+        FIGURE
         ONLY_BEFORE_NO_IDEOGRAPH
         FORM_NONE
         FORM_LIMITED
