@@ -51,6 +51,7 @@ bench: setup
 
 bench-large: setup
 	QUERY_INDEX_PEOPLE=30000000 $(BIN)/python -m bench query_index --rounds 3
+	SEARCH_PEOPLE=30000000 $(BIN)/python -m bench search --rounds 3
 
 load: setup $(STAMPS)/load
 	$(BIN)/python -m loadtests
