@@ -2,9 +2,9 @@
 
 SEARCH_PEOPLE says of how many people (a million without). Each query is a record that
 another department has of somebody, with what goes wrong in such records, drawn at random over the whole population.
-Normalisation is part of it. Found is who stands among the five likeliest: of thirty million, many share name and birth date with
-somebody. The dictionaries hold ids and birth dates of the same people; names are then compared by RapidFuzz, which is what one
-writes without an index. A round in which too few are found means nothing. What must not go in here: the index (query_index.py).
+Normalisation is part of it. Found is who stands among the five likeliest: of thirty million, many share a name and a birth date
+with somebody. The dictionaries hold ids and birth dates of the same people; names are then compared by RapidFuzz, as one
+does without an index. A round in which too few are found means nothing. What must not go in here: the index (query_index.py).
 """
 
 from __future__ import annotations
