@@ -33,7 +33,7 @@ from broker.records.person_packing import KINDS
 
 PEOPLE = int(os.environ.get("SEARCH_PEOPLE", "1_000_000"))
 QUERIES = 40_000
-LEAST_FOUND = 0.85  # of thirty million; a misspelt name among the thousand who were born on one day is often nobody's for certain
+LEAST_FOUND = 0.85  # of thirty million: a misspelt name among a thousand born on one day may be anybody's
 NOBODY = "nobody who is there"
 WITH_DICTIONARIES = 2_000_000  # people; beyond that they take too much memory
 _REGISTERS = (Register.POPULATION, Register.OBSERVED, Register.TRUTH)
