@@ -112,6 +112,20 @@ def test_what_is_wrong_never_speaks_for_anybody(wrong: str) -> None:
     assert compared > 100
 
 
+def test_of_namesakes_born_on_one_day_none_is_likelier_for_being_looked_at_first() -> None:
+    people = population(PEOPLE, SEED)
+    same: list[str | None] = [None] * len(PLACES)
+    same[NAME], same[BORN] = "司徒清越", "1971-05-06"
+    namesakes = np.frombuffer(SCHEMA.pack_one(tuple(same)) * 100, np.uint8).reshape(100, -1)
+    rows = np.ascontiguousarray(np.concatenate([people.rows, namesakes]))
+    index = indexed(rows, people.model)
+    search = Search(index, people.model.blocking.plan(SCHEMA), *persons.search_table(people.model, len(rows)))
+    found = search.find(tuple(same), 32)
+    assert {one[0] for one in found} <= set(range(PEOPLE, len(rows)))
+    assert len(found) == 32
+    assert max(one[1] for one in found) < 1 / 32
+
+
 def test_a_million_of_one_name_take_no_longer() -> None:
     """So to speak: 3,000 of one name, birthday and home share every key but their ids', and those keys are dropped."""
     same = ["330101198001010014", "张伟", "1", "1980-01-01", "云鹤市建设路1号", None]
