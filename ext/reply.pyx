@@ -213,7 +213,8 @@ cdef int tell(Told *into, bytes told, fetched_at_ms, source, age_ms, bytes diges
     into.origin.data, into.origin.size = <const unsigned char *>PyBytes_AS_STRING(told), PyBytes_GET_SIZE(told)
     into.source, into.age_ms = <Source><int>source, age_ms
     into.fetched_at_ms = NO_MOMENT if fetched_at_ms is None else fetched_at_ms
-    into.digest = NULL if digest is None else <const uint8_t *>PyBytes_AS_STRING(digest)
+    if digest is not None:
+        into.digest = <const uint8_t *>PyBytes_AS_STRING(digest)
     return 0
 
 

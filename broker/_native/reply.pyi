@@ -22,7 +22,8 @@ def call_reply(
     """Return a `CallResponse`; the digest (32 bytes) and the moment may be left out.
 
     Raises:
-        ValueError: the source is another, a time is not 0..2⁵³-1, the digest has another size, or the origin is longer than any.
+        ValueError: the source is another, a time is not 0..2⁵³-1, the digest has another size, or the origin is
+            longer than any.
     """
 
 def match_reply(

@@ -9,8 +9,8 @@ say or declines, and who was declined asks the core:
     call_tail            what `model/body.py::wire` puts behind a cached body; never declines
 
 Declined are unknown fields, wrong wire types, what is cut, numbers that are not in their shortest form, texts that are not
-UTF-8, a name that stands twice or in an entry twice, more than 32 arguments or asserted fields, a `max_age` that stands twice, is negative or
-no proper Duration, an encoding and a version beyond what there is. Texts of exceptions never hold values.
+UTF-8, a name that stands twice or in an entry twice, more than 32 arguments or asserted fields, a `max_age` that stands twice,
+is negative or no proper Duration, an encoding and a version beyond what there is. Texts of exceptions never hold values.
 """
 
 from typing import TypedDict, type_check_only
