@@ -34,6 +34,7 @@ _LOOK_EVERY_S = 0.02
 _CLOCK_EVERY_S = 1.0
 _PATIENCE_S = 0.5
 _OPEN_AGAIN_S = 0.2
+_FIRST_S = 2.0  # that the first snapshot may take: it brings imports with it
 
 
 class Follower:
@@ -58,6 +59,9 @@ class Follower:
         """Read what there is. What there is not yet is looked for later."""
         self._hot.use_clock(self._clock.anchor_ms)
         await self._look()
+        if self._opening is not None:
+            await asyncio.wait((self._opening,), timeout=_FIRST_S)
+            await self._look()
 
     async def run(self) -> None:
         """Follow until cancelled."""
