@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 from broker._native.cachekey cimport Slice
 from broker._native.wire cimport FROM_CACHE, FROM_RECORDS, MOST_ARGUMENTS, Source, put_circumstances
 from cursor cimport Cursor, cursor_over, take_u8
-from protobuf cimport MOST_VARINT, decline, put_bytes, put_number, take_delimited, take_varint
+from protobuf cimport MOST_VARINT, decline, put_bytes, put_number, take_delimited, take_text, take_varint
 
 cdef extern from "<endian.h>" nogil:
     uint64_t htole64(uint64_t)
@@ -49,6 +49,20 @@ cdef enum:
 
 # --- a cached body -----------------------------------------------------------------------------------------------
 
+cdef inline void take_moment(Cursor *cursor) noexcept nogil:
+    """Step over a Timestamp."""
+    cdef Slice whole = take_delimited(cursor)
+    cdef Cursor fields = cursor_over(whole.data, whole.size)
+    cdef uint8_t tag
+    while fields.remaining > 0:
+        tag = take_u8(&fields)
+        if tag != TAG_SECONDS and tag != TAG_NANOS:
+            decline(&fields)
+        take_varint(&fields, <uint64_t>1 << 53)
+    if not fields.ok:
+        decline(cursor)
+
+
 cdef inline void take_origin_field(BodyView *body, Cursor *cursor) noexcept nogil:
     """Step over one field of a provenance, and part the others where the digest stands."""
     cdef const unsigned char *begins = cursor.at
@@ -57,8 +71,10 @@ cdef inline void take_origin_field(BodyView *body, Cursor *cursor) noexcept nogi
         take_delimited(cursor)
         body.origin.size = begins - body.origin.data
         body.more.data = cursor.at
-    elif tag == TAG_PROVIDER or tag == TAG_INTERFACE or tag == TAG_FETCHED_AT:
-        take_delimited(cursor)
+    elif tag == TAG_PROVIDER or tag == TAG_INTERFACE:
+        take_text(cursor)
+    elif tag == TAG_FETCHED_AT:
+        take_moment(cursor)
     elif tag == TAG_LEVEL or tag == TAG_VERSION:
         take_varint(cursor, 0xFFFFFFFF)
     else:
