@@ -321,13 +321,13 @@ async def test_a_front_that_is_killed_leaves_nothing_that_matters(own: RunningBr
             assert grown(own, before)["natively",] == 1
 
 
+@pytest.mark.usefixtures("client")
 def test_places_of_killed_readers_are_used_again(own: RunningBroker) -> None:
-    """LMDB has a place for each reader, and frees none by itself."""
-    records.load_once(own)
+    """LMDB has a place for each reader, and frees none by itself while another process, here the front, reads."""
     code = (
         "import os, signal, sys; from broker import config; from broker.records.store import Bases\n"
         "from tests.support import records\n"
-        "Bases(config.load(None)).look_up(records.base(), {'resident_id': sys.argv[1]})\n"
+        "bases = Bases(config.load(None)); bases.look_up(records.base(), {'resident_id': sys.argv[1]})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     environment = {**os.environ, **own.environment}
