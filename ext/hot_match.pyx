@@ -24,7 +24,7 @@ from decision cimport SAYS_VERDICT
 from image cimport MASK_BYTES
 
 cdef enum:
-    MOST_ASSERTED_CHARS = 512      # over all fields: what takes longer to compare is not to hold up everybody else's calls
+    MOST_ASSERTED_CHARS = 256      # over all fields: what takes longer to compare is not to hold up everybody else's calls
     MOST_PAYLOAD_BYTES = 16_384    # the same, of a cached answer
 
 
