@@ -223,7 +223,7 @@ def _answered(pair: Pair) -> float:
 
 
 @pytest.mark.parametrize(
-    ("method", "requests", "examples"), [(CALL, calls(), 400), (MATCH, matches(), 300)], ids=["call", "match"]
+    ("method", "requests", "examples"), [(CALL, calls(), 400), (MATCH, matches(), 200)], ids=["call", "match"]
 )
 async def test_front_and_core_answer_alike(pair: Pair, method: str, requests: Requests, examples: int) -> None:
     """Thousands of requests, good and bad, each asked of both twice, so that the second may be a hit."""

@@ -28,6 +28,7 @@ VERDICTS = st.dictionaries(
     | st.floats(0, 1, exclude_min=True, exclude_max=True).map(lambda score: FieldVerdict(Verdict.CLOSE, score)),
     max_size=32,
 )
+TEXT = 'ab"\\\n张三·\U00020000'
 SOURCES = st.sampled_from([Source.CACHE, Source.RECORDS])
 
 
@@ -52,7 +53,8 @@ def test_the_numbers_are_those_of_the_contract():
 
 
 @given(
-    fields=st.none() | st.dictionaries(NAMES, st.none() | st.text(max_size=300) | st.integers(-(2**53), 2**53), max_size=5),
+    fields=st.none()
+    | st.dictionaries(NAMES, st.none() | st.text(TEXT, max_size=300) | st.integers(-(2**53), 2**53), max_size=5),
     level=st.sampled_from(list(Level)),
     names=st.tuples(IDENTIFIERS, IDENTIFIERS),
     version=st.integers(1, 1_000_000),
