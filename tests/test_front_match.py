@@ -341,3 +341,13 @@ def test_places_of_killed_readers_are_used_again(own: RunningBroker) -> None:
         assert all(is_alive(int(pid)) for pid in alive), places
     finally:
         bases.close()
+
+
+def test_a_front_imports_little() -> None:
+    """Neither gRPC nor protobuf, and what records need only where there is something to compare."""
+    program = (
+        "import sys, broker.serve.front; early = 'broker.records.store' in sys.modules; import broker.serve.front_answers;"
+        "print(early, [name for name in ('grpc', 'google.protobuf', 'sqlalchemy', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False []"

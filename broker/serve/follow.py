@@ -1,8 +1,8 @@
 """Keeps what a front reads in step with what the core leaves: snapshot, counters, cache, clock. The board tells of changes.
 
 A front that cannot follow declines: a snapshot that it has not opened `_PATIENCE_S` after the core put it in force is one that
-may have taken something away. What must not go in here: reading for one call (`broker._native.hot`),
-what of a snapshot is answered (front_plans.py).
+may have taken something away. What must not go in here: reading for one call (`broker._native.hot`), what of a snapshot is
+answered (front_plans.py).
 """
 
 from __future__ import annotations
