@@ -31,7 +31,7 @@ MOST_ADDED_US, LEAST_RATE = 150, 0.85
 
 _HEALTH = "/grpc.health.v1.Health/Check"
 _ADDED, _RATE = "front adds µs", "requests/s"
-_WIDE = {ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"}
+WIDE = {ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"}
 _COUNTED = "grpc_server_handled_total"
 
 
@@ -103,7 +103,7 @@ def _answered(service: str, method: str) -> tuple[str, Mapping[str, str]]:
 def wide_question() -> pb.CallRequest:
     """Return the hot question, spelled in full-width digits."""
     question = hamlet.question()
-    question.arguments["resident_id"] = question.arguments["resident_id"].translate(_WIDE)
+    question.arguments["resident_id"] = question.arguments["resident_id"].translate(WIDE)
     return question
 
 

@@ -1,8 +1,9 @@
-"""A hot `Match`, on a record base and on a cached answer, against a `Call` that the core answers from the cache.
+"""What a front answers of its own beside a cached `Call`: `Match` on a base and on a cached answer, `Call` on a base.
 
-All three are put to the front, which passes them on (the `Call` is spelled in full-width digits, for else the front would
-answer it itself), with the same grant and limits. A round counts only if the broker's counters rose by exactly the requests,
-all answered from where the contender says. What must not go in here: many against many (matching_kernels.py).
+Each is put to the same broker twice: as a front answers it, and with the subject's number in full-width digits, which the front
+leaves to the core; so with the same grant, limits and connection. A round counts only if the broker's counters rose by exactly
+the requests, all answered from where the question says, and by the process that the contender says. What must not go in here:
+many against many (matching_kernels.py).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import msgspec
 from bench import front_load, front_world, hamlet, hot_call, machine, servers
 from bench.benchmark import Benchmark, Case, Contender, Reading, Wrong
 from bench.front_load import Way
-from bench.front_relay import ONE, WARM_UP_REQUESTS, wide_question
+from bench.front_relay import ONE, WARM_UP_REQUESTS, WIDE
 from bench.front_world import World
 from bench.h2load import Shape
 from broker import config
@@ -34,17 +35,18 @@ MANY = Shape(8, 32)
 
 _MATCH = "/broker.v1.ExchangeService/Match"
 _FIELDS = {"resident_id": "resident_id", "name": "person_name", "address": "address", "status": "text"}
-_MEDIAN, _CPU = "µs p50", "core µs CPU"
+_MEDIAN, _CPU = "µs p50", "µs CPU of all"
+_BY_FRONT: tuple[str, Mapping[str, str]] = ("broker_front_handling_seconds_count", {})
 _PATIENCE_S = 30.0
 
 
 class Asked(NamedTuple):
-    """A question, and where it is answered from."""
+    """A question as it is sent, where it is answered from, and whether a front answers it."""
 
-    name: str
     method: str
     body: Path
     source: str
+    by_front: bool
 
 
 class Driver:
@@ -57,17 +59,22 @@ class Driver:
         self._requests = WARM_UP_REQUESTS
 
     def round(self) -> Reading:
-        """Send the requests, check where they were answered from, and return the rate."""
+        """Send the requests, check where and by whom they were answered, and return the rate."""
         world, asked, requests = self._world, self._asked, self._requests
-        counter = ("broker_calls_total", {"outcome": "FOUND", "source": asked.source})
-        core, before = servers.workers(world.broker.supervisor)[0], world.broker.counter(*counter)
-        before_s = machine.cpu_s(core)
+        answered = ("broker_calls_total", {"outcome": "FOUND", "source": asked.source})
+        before = [world.broker.counter(*counter) for counter in (answered, _BY_FRONT)]
+        before_s = [machine.cpu_s(worker) for worker in servers.workers(world.broker.supervisor)]
         headers = {"authorization": f"Bearer {world.tokens()}"}
         timed = front_load.run(Way(world.broker.server.target), asked.method, asked.body, headers, self._shape, requests)
-        spent_s = machine.cpu_s(core) - before_s
-        risen = world.broker.counter(*counter) - before
+        spent_s = sum(machine.cpu_s(worker) for worker in servers.workers(world.broker.supervisor)) - sum(before_s)
+        risen, by_front = (
+            world.broker.counter(*counter) - old for counter, old in zip((answered, _BY_FRONT), before, strict=True)
+        )
         if risen != requests:
-            raise Wrong(f"{asked.name}: {requests} requests were {risen} answers from {asked.source}")
+            raise Wrong(f"{requests} requests were {risen} answers from {asked.source}")
+        # The first ones of a token go to the core, which tells who has called.
+        if not (requests - self._shape.connections * self._shape.streams <= by_front if asked.by_front else by_front == 0):
+            raise Wrong(f"of {requests} requests a front has answered {by_front}")
         self._requests = max(int(timed.rate * ROUND_S), WARM_UP_REQUESTS)
         return Reading(timed.rate, {_MEDIAN: timed.median_us, _CPU: spent_s / requests * 1e6})
 
@@ -107,28 +114,37 @@ def _declare(world: World) -> None:
         time.sleep(0.05)
 
 
-def _asked(world: World) -> Iterator[Asked]:
+def _messages() -> Iterator[tuple[str, str, str, pb.MatchRequest | pb.CallRequest]]:
+    """Give each question with its name, its method, and where it is answered from."""
     (name,) = next(iter(hamlet.people("name")))
     key: Mapping[str, str] = hamlet.question().arguments
-    for title, target, source in (
-        ("Match on a base", BASE, "RECORDS"),
-        ("Match on a cached answer", hamlet.INTERFACE, "CACHE"),
-    ):
-        message = pb.MatchRequest(interface=target, key=key, asserted={"name": name}, purpose=hamlet.PURPOSE)
-        yield Asked(title, _MATCH, front_world.body(world.directory, target, message.SerializeToString()), source)
-    body = front_world.body(world.directory, "wide", wide_question().SerializeToString())
-    yield Asked("Call through the core", hot_call.METHOD, body, "CACHE")
+    said = {"key": key, "asserted": {"name": name}, "purpose": hamlet.PURPOSE}
+    yield "Match on a base", _MATCH, "RECORDS", pb.MatchRequest(base=BASE, **said)
+    yield "Match on a cached answer", _MATCH, "CACHE", pb.MatchRequest(interface=hamlet.INTERFACE, **said)
+    yield "Call on a base", hot_call.METHOD, "RECORDS", pb.CallRequest(interface=BASE, arguments=key, purpose=hamlet.PURPOSE)
+
+
+def _cases(world: World) -> Iterator[Case]:
+    number = hamlet.question().arguments["resident_id"]
+    for name, method, source, message in _messages():
+        asked = {}
+        for contender, by_front in (("front", True), ("passed on to the core", False)):
+            pairs = message.arguments if isinstance(message, pb.CallRequest) else message.key
+            pairs["resident_id"] = number if by_front else number.translate(WIDE)
+            body = front_world.body(world.directory, f"{name}-{by_front}".replace(" ", "-"), message.SerializeToString())
+            asked[contender] = Asked(method, body, source, by_front)
+        for shape in (ONE, MANY):
+            contenders = (Contender(title, Driver(world, one, shape).round) for title, one in asked.items())
+            yield Case(f"{name}, {shape}", tuple(contenders), shape._asdict())
 
 
 @contextmanager
 def _open() -> Iterator[Iterable[Case]]:
     with front_world.world() as world:
         _declare(world)
-        questions = tuple(_asked(world))
-        yield [
-            Case(str(shape), tuple(Contender(one.name, Driver(world, one, shape).round) for one in questions), shape._asdict())
-            for shape in (ONE, MANY)
-        ]
+        yield list(_cases(world))
 
 
-BENCHMARK = Benchmark(title="a hot Match", unit="requests/s", higher_is_better=True, open=_open)
+BENCHMARK = Benchmark(
+    title="what a front answers of comparisons and bases", unit="requests/s", higher_is_better=True, open=_open
+)

@@ -7,7 +7,6 @@ The steps themselves live in the capability folders and are pure where they deci
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import secrets
 import time
 import zoneinfo
@@ -27,13 +26,14 @@ from broker.model.body import body, payload
 from broker.model.call import Answer, Authority, Matched, Peer, Question, Record, Request, Source, Times
 from broker.model.catalogue import Interface, Provider, RecordsOperation
 from broker.model.question import answer_key, canonicalise, check_asserted, weigh
-from broker.model.snapshot import Snapshot, mask_of
+from broker.model.snapshot import Snapshot, with_standing
 from broker.policy.authorise import authorise, resolve
 from broker.policy.identify import Identifier
 from broker.policy.spend import Limits
 from broker.records.answer import answered
 from broker.records.search import Searches
 from broker.records.store import Bases
+from broker.records.verdicts import day_of
 from broker.records.verdicts import judge as judge_record
 from broker.telemetry import metrics
 from broker.upstream.flight import SingleFlight
@@ -135,19 +135,10 @@ def _decide(exchange: Exchange, request: Request, peer: Peer) -> Asked:
     authority = authorise(snapshot, consumer, request, times)
     question = canonicalise(snapshot, interface, request)
     if request.asserted is not None:
-        check_asserted(request, interface, authority.fields)
-        authority = _with_standing(authority, interface)
+        check_asserted(request.asserted, interface, authority.fields)
+        authority = with_standing(authority, interface.standing)
     key = answer_key(question, request.encoding, authority.mask)
     return Asked(snapshot, times, question, snapshot.providers[interface.provider], authority, request, key)
-
-
-def _with_standing(authority: Authority, interface: Interface) -> Authority:
-    """To compare, the fields that say whether a record is in force are needed as well; they are not shown."""
-    more = {interface.standing.field, interface.standing.until} - {None, *authority.fields}
-    if not more:
-        return authority
-    fields = tuple(sorted({*authority.fields, *filter(None, more)}))
-    return msgspec.structs.replace(authority, fields=fields, mask=mask_of(fields))
 
 
 async def match(exchange: Exchange, request: Request, peer: Peer, client_timeout_s: float | None) -> Matched:
@@ -158,9 +149,8 @@ async def match(exchange: Exchange, request: Request, peer: Peer, client_timeout
     """
     answer = await call(exchange, request, peer, client_timeout_s)
     held = payload(answer) if answer.found else None
-    zone = zoneinfo.ZoneInfo(exchange.config.policy.time_zone)
-    today = dt.datetime.fromtimestamp(exchange.clock().wall_ms / 1000, zone).date()
-    return judge_record(answer, request.asserted or {}, held, today)
+    today = day_of(exchange.clock().wall_ms, zoneinfo.ZoneInfo(exchange.config.policy.time_zone))
+    return Matched(answer=answer, comparison=judge_record(answer.interface, request.asserted or {}, held, today))
 
 
 async def _answer(exchange: Exchange, asked: Asked, ends_s: float | None) -> Answer:
@@ -190,7 +180,7 @@ def _from_base(exchange: Exchange, asked: Asked, operation: RecordsOperation) ->
     """Answer from the record base that the interface names, as it is now."""
     question = asked.question
     held = exchange.bases.find(asked.snapshot.bases[operation.base], dict(question.arguments))
-    fields = None if held is None else answered(question.interface, operation, held)
+    fields = None if held is None else answered(question.interface, operation, held, asked.authority.fields)
     record = Record(fields=fields, fetched_at_ms=exchange.clock().wall_ms)
     return Answer(
         body=body(question.interface, asked.provider, record, asked.authority.fields, asked.request.encoding),

@@ -122,7 +122,7 @@ async def _admit(exchange: Exchange, sought: Sought, found: Sequence[Found]) -> 
 
 
 def _answer(sought: Sought, found: Found) -> Mapping[str, object]:
-    return answered(sought.interface, sought.operation, found.record)
+    return answered(sought.interface, sought.operation, found.record, sought.authority.fields)
 
 
 def _shown(sought: Sought, found: Found) -> Candidate:

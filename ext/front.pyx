@@ -1,9 +1,9 @@
 # cython: language_level=3
-"""What the connections of one front share: rules, counts, the handler and its method, the way to the core; see `front.pyi`.
+"""What the connections of one front share: rules, counts, the handler and its methods, the way to the core; see `front.pyi`.
 
-One method, by its exact `:path`, has a handler, which answers from what this process can read or declines; everything else is
-passed on to the core. It knows methods and messages, nothing of the broker. What must not go in here: a connection
-(connection.pyx), the core's side (relay.pyx), identity, grants, keys and answers (hot_call.pyx).
+A table of methods, by their exact `:path`, has a handler, which answers from what this process can read or declines; everything
+else is passed on to the core. It knows methods and messages, nothing of the broker. What must not go in here: a connection
+(connection.pyx), the core's side (relay.pyx), identity, grants, keys and answers (hot.pyx).
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from broker._native.cachekey cimport Slice
 from broker._native.session cimport Call, Session, now_ns, settle
 from frame_meter cimport BUDGETS, CONNECTIONS, CONNECTIONS_OF_IDENTITY, FINE, REASONS, Reason
-from grpc_frame cimport is_everyday
+from grpc_frame cimport everyday_method
 
 BUDGET_NAMES = ("frames", "resets", "pings", "settings", "priorities", "window_updates", "empty_frames", "unknown_frames")
 REASON_NAMES = (
@@ -23,14 +23,14 @@ assert len(BUDGET_NAMES) == BUDGETS and len(REASON_NAMES) == REASONS
 
 
 cdef class Handler:
-    """Answers whole requests to one method. Nothing of it may raise."""
+    """Answers whole requests to the methods of a front. Nothing of it may raise."""
 
     cdef bint begin(self) noexcept:
         """Get ready for the requests of one chunk; False: the core is to answer them all."""
         return False
 
     cdef bint answer(self, Call *call, const Slice *message, Shown *shown) noexcept:
-        """Put response and trailers into the call; False: the core is to answer."""
+        """Put response and trailers into the call, which says which method it is; False: the core is to answer."""
         return False
 
     cdef void end(self, uint64_t answered) noexcept:
@@ -77,11 +77,18 @@ cdef int fill_sizes(Rules *into, object rules) except -1:
 cdef class Front:
     """See `front.pyi`."""
 
-    def __init__(self, rules, str path, Handler handler not None, bytes unavailable not None, on_closed):
+    def __init__(self, rules, paths, Handler handler not None, bytes unavailable not None, on_closed):
         fill_times(&self.rules, rules)
         fill_sizes(&self.rules, rules)
         self.dirty, self._open, self._of_identity = [], set(), {}
-        self.path, self.handler, self.unavailable, self.on_closed = path.encode(), handler, unavailable, on_closed
+        self.handler, self.unavailable, self.on_closed = handler, unavailable, on_closed
+        self.paths = [(<str?>path).encode() for path in paths]
+        if len(self.paths) > MOST_METHODS:
+            raise ValueError(f"paths: must not be more than {MOST_METHODS}")
+        for i, path in enumerate(self.paths):
+            self._paths[i].data = <const unsigned char *>PyBytes_AS_STRING(path)
+            self._paths[i].size = PyBytes_GET_SIZE(path)
+        self._path_count = len(self.paths)
 
     def tick(self):
         """See `front.pyi`."""
@@ -133,11 +140,12 @@ cdef class Front:
             if not self._of_identity[identity]:
                 del self._of_identity[identity]
 
-    cdef bint is_handled(self, const Call *call) noexcept:
-        """Whether the handler is to be asked, once the request is whole."""
-        cdef Slice path
-        path.data, path.size = <const unsigned char *>PyBytes_AS_STRING(self.path), PyBytes_GET_SIZE(self.path)
-        return is_everyday(call, &path)
+    cdef bint is_handled(self, Call *call) noexcept:
+        """Whether the handler is to be asked, once the request is whole; notes by which method."""
+        cdef int method = everyday_method(call, self._paths, self._path_count)
+        if method >= 0:
+            call.method = <uint8_t>method
+        return method >= 0
 
     cdef void closed(self, Reason reason) noexcept:
         """Count why a connection, or a stream of it, was ended, and have it told."""

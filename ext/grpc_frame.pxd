@@ -55,20 +55,28 @@ cdef inline int judge_field(const Slice *name, const Slice *value) noexcept:
     return 0
 
 
-cdef inline bint is_everyday(const Call *call, const Slice *path) noexcept:
-    """Whether a header block is that of an everyday request to a method."""
-    cdef int found = 0, one
+cdef inline int method_at(const Slice *path, const Slice *paths, Py_ssize_t count) noexcept:
+    """Return which of some paths this is; -1: none."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        if path.size == paths[i].size and is_text(path, <const char *>paths[i].data, path.size):
+            return <int>i
+    return -1
+
+
+cdef inline int everyday_method(const Call *call, const Slice *paths, Py_ssize_t count) noexcept:
+    """Return the method, by its place among the paths, that a header block is an everyday request to; -1: none."""
+    cdef int found = 0, one, method = -1
     cdef uint32_t i
     cdef Slice name, value
     for i in range(call.field_count):
         name, value = name_of(&call.fields[i]), value_of(&call.fields[i])
         if is_text(&name, b":path", 5):
-            if value.size != path.size or not is_text(&value, <const char *>path.data, path.size):
-                return False
-            one = HAS_PATH
+            method = method_at(&value, paths, count)
+            one = HAS_PATH if method >= 0 else -1
         else:
             one = judge_field(&name, &value)
         if one < 0 or found & one:
-            return False
+            return -1
         found |= one
-    return found == EVERYDAY
+    return method if found == EVERYDAY else -1

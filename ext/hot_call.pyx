@@ -1,339 +1,106 @@
 # cython: language_level=3
-"""`ExchangeService/Call` for answers that are in the cache: the path of a call (`broker/exchange.py`), step by step, natively.
+"""`ExchangeService/Call` of a front: from a fresh answer in the cache, socket to socket, or from a record base.
 
-It gives an answer only where the core would give the same; whatever else comes of a step (a refusal, a miss, a stale entry, a
-used-up block of a quota, an argument in another form) is for the core, which is asked as if this had not looked. All decisions
-are those that the core calls too. What must not go in here: HTTP/2 and gRPC framing (connection.pyx), files (serve/front.py).
+Every step is in hot.pyx; here is what a call reads and writes. What must not go in here: decisions, what a record says in an
+answer (`serve/front_answers.py`), the wire itself (wire.pyx, reply.pyx).
 """
 
-import base64
-
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from cpython.buffer cimport PyBuffer_Release
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
 
-from broker._native.cachekey cimport FLAG_NOT_FOUND, KEY_BYTES, KEY_OK, EntryView, Pair, Request, Slice, derive_key, view_entry
-from broker._native.counters cimport SPENT, Counters, Left, Line, existing_line, has_moved, left_of, spend
-from broker._native.front cimport MOST_TOKEN_BYTES, Handler, Shown
-from broker._native.plans cimport Plan, Plans, question_of
-from broker._native.policy cimport Image
-from broker._native.remembered cimport Proof, Remembered, keep, recall
-from broker._native.session cimport Call, now_ns, room_for
-from broker._native.shared cimport ALIVE, CORE, COUNTERS, DRAINING, TRUST, Board, Tally, word_of
-from broker._native.wire cimport MOST_ARGUMENTS, NO_MAX_AGE, TAIL_BYTES, CallView, parse_call, write_tail
-from caller cimport MOST_SAID_BYTES, Caller, digest_shown, is_last_shown, merge_operator, read_caller
-from decision cimport ALLOWED, DAY_MS, SAYS_DEVICE, SAYS_OPERATOR, Asked, Moment, decide, local_ms
-from image cimport MASK_BYTES, NOBODY, Policy, Term, find_interface
-from nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
-
-cdef extern from "<time.h>" nogil:
-    cdef struct timespec:
-        long tv_sec
-        long tv_nsec
-    int clock_gettime(int clock, timespec *into)
-    const int CLOCK_REALTIME
-    const int CLOCK_BOOTTIME
-
-cdef extern from "<stdio.h>" nogil:
-    int snprintf(char *into, size_t size, const char *form, ...)
-
-cdef enum:
-    PREFIX = 5                 # of a gRPC message
-    DEFINITION_BYTES = 16
-    CLOCK_TOLERANCE_MS = 1000  # as in cache/freshness.py
-    NOTE_BYTES = 40            # generation of trust, credential, begin and end of a proof
-
-cdef struct Clock:             # of one chunk of requests
-    int64_t wall_ms
-    Moment moment
-    int64_t mono_ns
-    int64_t day
+from broker._native.cachekey cimport FLAG_NOT_FOUND, KEY_BYTES, EntryView, Pair, Slice
+from broker._native.front cimport Shown
+from broker._native.hot cimport Allowed, Hot, HotMethod, age_of, begin_message, end_message
+from broker._native.plans cimport question_of, texts_of
+from broker._native.reply cimport REPLY_BYTES, SHA256_BYTES, Told, write_call_reply
+from broker._native.session cimport Call
+from broker._native.wire cimport FROM_CACHE, FROM_RECORDS, MOST_ARGUMENTS, TAIL_BYTES, CallView, parse_call, write_tail
 
 
 @cython.final
-cdef class HotCall(Handler):
+cdef class HotCall(HotMethod):
     """See `hot_call.pyi`."""
 
-    cdef Image image
-    cdef Plans plans
-    cdef Counters counters
-    cdef Remembered remembered
-    cdef Board board
-    cdef Tally tally
-    cdef object environment    # of LMDB
-    cdef object entries
-    cdef object transaction    # of one chunk, from its first look at the cache
-    cdef int64_t anchor_ms     # wall clock less time since boot, when the clock was anchored
-    cdef uint64_t trust
-    cdef uint64_t counters_made
-    cdef uint64_t core
-    cdef int64_t core_away_ms
-    cdef Py_ssize_t max_argument_bytes
-    cdef Py_ssize_t max_arguments
-    cdef Py_ssize_t max_token_bytes
-    cdef Clock clock
-    cdef readonly bint failed  # a read of the cache was refused: it is to be opened anew
-
-    def __init__(self, Board board not None, Tally tally not None, Remembered remembered not None, limits, int64_t core_away_ms):
-        self.core_away_ms = core_away_ms
-        self.board, self.tally, self.remembered = board, tally, remembered
-        self.max_argument_bytes, self.max_arguments = limits.max_argument_bytes, limits.max_arguments
-        self.max_token_bytes = limits.max_token_bytes
-
-    def use_policy(self, Plans plans):
-        """See `hot_call.pyi`."""
-        self.plans, self.image = plans, None if plans is None else plans.image
-
-    def use_counters(self, Counters counters, uint64_t made):
-        """See `hot_call.pyi`."""
-        self.counters, self.counters_made = counters, made
-
-    def use_cache(self, environment, entries, uint64_t core):
-        """See `hot_call.pyi`."""
-        self.environment, self.entries, self.core, self.failed = environment, entries, core, False
-
-    def use_clock(self, int64_t anchor_ms):
-        """See `hot_call.pyi`."""
-        self.anchor_ms = anchor_ms
-
-    # --- a chunk of requests ---------------------------------------------------------------------------------------
-
-    cdef bint begin(self) noexcept:
-        cdef const uint64_t *words = self.board.words
-        if self.plans is None or self.counters is None or self.environment is None or word_of(words, DRAINING):
-            return False
-        if word_of(words, COUNTERS) != self.counters_made or word_of(words, CORE) != self.core:
-            return False
-        if word_of(words, TRUST) != self.trust:
-            self.trust = word_of(words, TRUST)
-            memset(self.remembered._sets, 0, (self.remembered._mask + 1) * sizeof(self.remembered._sets[0]))
-        if not self._look_at_clock():
-            return False
-        return True
-
-    cdef bint _look_at_clock(self) noexcept:
-        """As `policy/clock.py`: what begins is judged by the earliest time it can be, what ends by the latest.
-
-        False: the core has not been seen for so long that something may have been taken away without its knowing.
-        """
-        cdef timespec wall, boot
-        cdef int64_t anchored_ms, boot_ms
-        clock_gettime(CLOCK_REALTIME, &wall)
-        clock_gettime(CLOCK_BOOTTIME, &boot)
-        self.clock.wall_ms = <int64_t>wall.tv_sec * 1000 + wall.tv_nsec // 1_000_000
-        boot_ms = <int64_t>boot.tv_sec * 1000 + boot.tv_nsec // 1_000_000
-        anchored_ms = self.anchor_ms + boot_ms
-        self.clock.moment.earliest_ms = min(self.clock.wall_ms, anchored_ms)
-        self.clock.moment.latest_ms = max(self.clock.wall_ms, anchored_ms)
-        self.clock.mono_ns = now_ns()
-        self.clock.day = local_ms(&self.image.policy, self.clock.moment.latest_ms) // DAY_MS
-        return boot_ms - <int64_t>word_of(self.board.words, ALIVE) <= self.core_away_ms
-
-    cdef void end(self, uint64_t answered) noexcept:
-        if self.transaction is not None:
-            try:
-                self.transaction.abort()
-            except Exception:
-                self.failed = True
-            self.transaction = None
-        if answered:
-            self.tally.add(answered, <uint64_t>(now_ns() - self.clock.mono_ns))
-
-    # --- one of them -----------------------------------------------------------------------------------------------
-
-    cdef bint answer(self, Call *call, const Slice *message, Shown *shown) noexcept:
+    cdef bint answer(self, Hot hot, Call *call, const Slice *message, Shown *shown) noexcept:
         cdef CallView view
-        cdef Caller caller
-        cdef Asked asked
-        cdef const Term *term = NULL
-        cdef uint32_t interface
-        cdef unsigned char key[KEY_BYTES]
-        if not parse_call(&view, message.data, message.size) or not self._weigh(&view):
+        cdef Allowed allowed
+        cdef Pair question[MOST_ARGUMENTS]
+        cdef Py_ssize_t count
+        if not parse_call(&view, message.data, message.size) or not hot.allow(call, &view, 0, shown, &allowed):
             return False
-        if not read_caller(&caller, call) or not merge_operator(&view, &caller):
+        count = question_of(question, allowed.plan, &view)
+        if count < 0:
             return False
-        asked.consumer = self._identify(call, &caller, shown)
-        if asked.consumer == NOBODY:
-            return False
-        asked.interface, asked.version, asked.purpose = view.interface, view.version, view.purpose
-        asked.matter, asked.unit = view.matter, caller.unit
-        asked.says = (SAYS_OPERATOR if view.operator.size else 0) | (SAYS_DEVICE if caller.device.size else 0)
-        interface = find_interface(&self.image.policy, &view.interface, view.version)
-        if decide(&self.image.policy, &asked, interface, &self.clock.moment, &term) != ALLOWED:
-            return False
-        if not self._key(key, &view, interface, term):
-            return False
-        return self._answer_from_cache(call, key, &view, interface, term)
-
-    cdef bint _weigh(self, const CallView *view) noexcept:
-        """Whether `weigh` of model/question.py has nothing to say."""
-        cdef Py_ssize_t i
-        if view.interface.size == 0 or view.purpose.size == 0 or view.count > self.max_arguments:
-            return False
-        if max(view.interface.size, view.purpose.size, view.matter.size) > MOST_SAID_BYTES:
-            return False
-        if view.operator.size > MOST_SAID_BYTES or view.case_id.size > MOST_SAID_BYTES:
-            return False
-        for i in range(view.count):
-            if view.arguments[i].name.size + view.arguments[i].value.size > self.max_argument_bytes:
-                return False
-        return True
-
-    cdef uint32_t _identify(self, Call *call, const Caller *caller, Shown *shown) noexcept:
-        """Return who has proved before to the core, by what is shown now, to be somebody; NOBODY: the core is to look."""
-        if caller.token.size == 0 and not shown.has_certificate:
-            return NOBODY
-        if caller.token.size > self.max_token_bytes or caller.token.size > MOST_TOKEN_BYTES:
-            return NOBODY
-        if not is_last_shown(shown, &caller.token) and not digest_shown(shown, &caller.token):
-            return NOBODY
-        memcpy(call.shown, shown.digest, sizeof(call.shown))
-        cdef uint32_t consumer = recall(
-            self.remembered._sets, self.remembered._mask, &self.image.policy, call.shown, &self.clock.moment
-        )
-        call.wants_proof = consumer == NOBODY
-        return consumer
-
-    cdef bint _key(self, unsigned char *key, const CallView *view, uint32_t interface, const Term *term) noexcept:
-        """Derive the key of the answer, if the arguments are in canonical form and answers may be cached at all."""
-        cdef Pair arguments[MOST_ARGUMENTS]
-        cdef unsigned char mask[DEFINITION_BYTES + MASK_BYTES]
-        cdef const Plan *plan = &self.plans.plans[interface]
-        cdef Request request
-        cdef Policy *policy = &self.image.policy
-        if not plan.known or plan.count > MOST_ARGUMENTS:
-            return False
-        request.count = question_of(arguments, plan, view)
-        if request.count < 0:
-            return False
-        memcpy(mask, policy.interfaces[interface].definition, DEFINITION_BYTES)
-        memcpy(mask + DEFINITION_BYTES, term.mask, MASK_BYTES)
-        request.interface, request.version = view.interface, policy.interfaces[interface].version
-        request.encoding, request.arguments = view.encoding, arguments
-        request.mask.data, request.mask.size = mask, sizeof(mask)
-        return derive_key(key, &request) == KEY_OK
-
-    cdef bint _answer_from_cache(
-        self, Call *call, const unsigned char *key, const CallView *view, uint32_t interface, const Term *term
-    ) noexcept:
-        """Look the answer up, and give it if it is fresh and can be paid for."""
-        cdef Py_buffer buffer
-        cdef EntryView entry
-        cdef bint given = False
-        try:
-            if self.transaction is None:
-                self.transaction = self.environment.begin(buffers=True)
-            found = self.transaction.get(PyBytes_FromStringAndSize(<const char *>key, KEY_BYTES), None, self.entries)
-            if found is None:
-                return False
-            PyObject_GetBuffer(found, &buffer, PyBUF_SIMPLE)
-        except Exception:
-            self.failed = True
-            return False
-        if view_entry(&entry, key, <const unsigned char *>buffer.buf, buffer.len):
-            given = self._give(call, &entry, view, &self.plans.plans[interface], term)
-        PyBuffer_Release(&buffer)
-        return given
-
-    cdef bint _give(
-        self, Call *call, const EntryView *entry, const CallView *view, const Plan *plan, const Term *term
-    ) noexcept:
-        cdef int64_t age_ms = self.clock.wall_ms - <int64_t>entry.stored_at
-        cdef Left left
-        if not is_fresh(entry, self.clock.wall_ms, view, term):
-            return False
-        if not put_message(call, entry, <uint64_t>max(age_ms, 0)) or not self._spend(term, &left):
-            return False
-        put_trailers(call, self.image.version, term, &left)
-        if entry.flags & FLAG_NOT_FOUND:
-            self.tally.slots[plan.slot].not_found += 1
-        else:
-            self.tally.slots[plan.slot].found += 1
-        return True
-
-    cdef bint _spend(self, const Term *term, Left *left) noexcept:
-        """Take the call off every limit. Subjects are counted in the control plane, which is the core's."""
-        cdef Line *line = existing_line(self.counters._lines, self.counters._mask, term.counter)
-        cdef uint64_t wait_ns
-        if term.subjects_per_day or line == NULL or has_moved(line):
-            return False
-        if spend(line, term, <uint64_t>self.clock.mono_ns, <uint64_t>self.clock.day, &wait_ns) != SPENT:
-            return False
-        left[0] = left_of(line, term, <uint64_t>self.clock.mono_ns, <uint64_t>self.clock.day)
-        return True
-
-    cdef void learn(self, Call *call, const uint8_t *note, Py_ssize_t size) noexcept:
-        """The core has told what a caller has proved by what it showed (`services/caller.py` makes the note)."""
-        cdef Proof proof
-        cdef uint64_t trust
-        cdef const unsigned char *at
-        try:
-            decoded = base64.b64decode(PyBytes_FromStringAndSize(<const char *>note, size) + b"==")
-        except Exception:
-            return
-        if len(decoded) != NOTE_BYTES:
-            return
-        at = decoded
-        memcpy(&trust, at, 8)
-        memcpy(proof.credential, at + 8, sizeof(proof.credential))
-        memcpy(&proof.begins_ms, at + 24, 8)
-        memcpy(&proof.ends_ms, at + 32, 8)
-        memcpy(proof.digest, call.shown, sizeof(proof.digest))
-        if trust == word_of(self.board.words, TRUST) and trust == self.trust and proof.ends_ms > 0:
-            keep(self.remembered._sets, self.remembered._mask, &proof)
+        if allowed.plan.is_held:
+            return answer_from_base(hot, call, &view, &allowed, question, count)
+        return answer_from_cache(hot, call, &view, &allowed, question, count)
 
 
-# --- the answer ----------------------------------------------------------------------------------------------------
+# --- from the cache ------------------------------------------------------------------------------------------------
 
-cdef bint is_fresh(const EntryView *entry, int64_t now_ms, const CallView *view, const Term *term) noexcept:
-    """Whether `judge` of cache/freshness.py says FRESH, by the lesser of the two greatest ages."""
-    cdef int64_t age_ms = now_ms - <int64_t>entry.stored_at, most = view.max_age_ms
-    if entry.stored_at > <uint64_t>1 << 53 or age_ms < -CLOCK_TOLERANCE_MS:
+cdef bint answer_from_cache(
+    Hot hot, Call *call, const CallView *view, const Allowed *allowed, const Pair *question, Py_ssize_t count
+) noexcept:
+    """Look the answer up, and give it if it is fresh and can be paid for."""
+    cdef unsigned char key[KEY_BYTES]
+    cdef EntryView entry
+    cdef Py_buffer buffer
+    cdef bint given = False
+    if not hot.derive(key, view, allowed, question, count, allowed.term.mask) or not hot.find(key, &entry, &buffer):
         return False
-    if term.cache_max_age_s >= 0 and (most == NO_MAX_AGE or <int64_t>term.cache_max_age_s * 1000 < most):
-        most = <int64_t>term.cache_max_age_s * 1000
-    if most != NO_MAX_AGE and (age_ms > most or most == 0):
-        return False
-    return now_ms < <int64_t>min(entry.fresh_until, <uint64_t>1 << 53)
+    if hot.is_fresh(&entry, view, allowed.term) and put_cached(hot, call, &entry):
+        given = hot.pay(call, allowed.term)
+    if given:
+        hot.count(allowed.plan.call_slot, not entry.flags & FLAG_NOT_FOUND)
+    PyBuffer_Release(&buffer)
+    return given
 
 
-cdef bint put_message(Call *call, const EntryView *entry, uint64_t age_ms) noexcept:
-    """Write the answer as it goes on the wire: gRPC's prefix, the cached body, the tail about this call."""
-    cdef uint8_t *at = room_for(&call.response, PREFIX + entry.body.size + TAIL_BYTES)
-    cdef Py_ssize_t size
+cdef bint put_cached(Hot hot, Call *call, const EntryView *entry) noexcept:
+    """Write the answer as it goes on the wire: the cached body, and behind it the tail about this call."""
+    cdef unsigned char *at = begin_message(call, entry.body.size + TAIL_BYTES)
     if at == NULL:
         return False
-    memcpy(at + PREFIX, entry.body.data, entry.body.size)
-    size = entry.body.size + write_tail(at + PREFIX + entry.body.size, age_ms)
-    at[0] = 0
-    at[1], at[2], at[3], at[4] = <uint8_t>(size >> 24), <uint8_t>(size >> 16), <uint8_t>(size >> 8), <uint8_t>size
-    call.response.end += <size_t>(PREFIX + size)
+    memcpy(at, entry.body.data, entry.body.size)
+    end_message(call, entry.body.size + write_tail(at + entry.body.size, FROM_CACHE, age_of(hot, entry)))
     return True
 
 
-cdef void put_trailers(Call *call, uint64_t version, const Term *term, const Left *left) noexcept:
-    """As `_trailing` of services/exchange_service.py, behind the status."""
-    cdef char *at = call.notes
-    call.trailer_count = 0
-    at = put_number(call, b"grpc-status", 11, at, 0)
-    at = put_number(call, b"broker-snapshot-version", 23, at, version)
-    at = put_number(call, b"broker-remaining-burst", 22, at, left.burst)
-    if term.quota_per_day:
-        at = put_number(call, b"broker-remaining-quota-day", 26, at, left.today)
-    if term.quota_total:
-        put_number(call, b"broker-remaining-quota-total", 28, at, left.total)
+# --- from a record base --------------------------------------------------------------------------------------------
+
+cdef bint answer_from_base(
+    Hot hot, Call *call, const CallView *view, const Allowed *allowed, const Pair *question, Py_ssize_t count
+) noexcept:
+    """Have the record read, and give what the grant shows of it if that can be paid for."""
+    cdef bint given = False, found
+    try:
+        answers = hot.plans.answers[allowed.interface]
+        shown = answers.call_held(hot.ref_of(allowed.term), texts_of(question, count), view.encoding)
+        if shown is not None:
+            found, payload, digest = shown
+            given = put_held(hot, call, allowed, found, payload, digest) and hot.pay(call, allowed.term)
+    except Exception:
+        return False
+    if given:
+        hot.count(allowed.plan.call_slot, found)
+    return given
 
 
-cdef char *put_number(Call *call, const char *name, size_t name_size, char *at, uint64_t number) noexcept:
-    """Add a trailer; returns where the next number may stand. What changes with each call is not to fill the peer's table."""
-    cdef nghttp2_nv *trailer = &call.trailers[call.trailer_count]
-    cdef int size = snprintf(at, 21, "%llu", <unsigned long long>number)
-    trailer.name, trailer.namelen = <uint8_t *>name, name_size
-    trailer.value, trailer.valuelen = <uint8_t *>at, <size_t>size
-    trailer.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME   # the value is copied: the call may be gone before the frame
-    if call.trailer_count >= 2:
-        trailer.flags |= NGHTTP2_NV_FLAG_NO_INDEX
-    call.trailer_count += 1
-    return at + size
+cdef bint put_held(Hot hot, Call *call, const Allowed *allowed, bint found, bytes payload, bytes digest) except -1:
+    cdef Told told
+    cdef Slice body
+    cdef unsigned char *at = begin_message(call, REPLY_BYTES + PyBytes_GET_SIZE(payload))
+    cdef Py_ssize_t size
+    if at == NULL or PyBytes_GET_SIZE(digest) != SHA256_BYTES:
+        return False
+    body.data, body.size = <const unsigned char *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload)
+    told.origin, told.source, told.age_ms = allowed.plan.origin, FROM_RECORDS, 0
+    told.more.data, told.more.size = NULL, 0
+    told.fetched_at_ms, told.digest = hot.clock.wall_ms, <const uint8_t *>PyBytes_AS_STRING(digest)
+    size = write_call_reply(at, found, &body, &told)
+    if size >= 0:
+        end_message(call, size)
+    return size >= 0

@@ -7,6 +7,7 @@ changed, or is wrong, is for the core (`broker/model/question.py`, the oracle). 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
@@ -42,12 +43,26 @@ cdef Py_ssize_t question_of(Pair *into, const Plan *plan, const CallView *call) 
     return count if at == call.count else -1   # what is left over is no argument of the interface
 
 
+cdef dict texts_of(const Pair *pairs, Py_ssize_t count):
+    """Return pairs, which are UTF-8, as Python has them."""
+    cdef dict texts = {}
+    cdef Py_ssize_t i
+    cdef const Slice *name
+    cdef const Slice *value
+    for i in range(count):
+        name, value = &pairs[i].name, &pairs[i].value
+        texts[PyUnicode_DecodeUTF8(<const char *>name.data, name.size, NULL)] = PyUnicode_DecodeUTF8(
+            <const char *>value.data, value.size, NULL
+        )
+    return texts
+
+
 @cython.final
 @cython.no_gc_clear        # the texts stay as long as what points into them
 cdef class Plans:
     """See `plans.pyi`."""
 
-    def __cinit__(self, Image image not None, list interfaces not None):
+    def __cinit__(self, Image image not None, interfaces not None):
         cdef Slice name
         cdef uint32_t number
         self.image, self._texts = image, []
@@ -55,12 +70,14 @@ cdef class Plans:
         self.plans = <Plan *>calloc(self.count + 1, sizeof(Plan))
         if self.plans == NULL:
             raise MemoryError()
-        for interface, version, slot, arguments in interfaces:
-            self._point(&name, interface)
-            number = find_interface(&image.policy, &name, version)
+        self.answers = [None] * self.count
+        for planned in interfaces:
+            self._point(&name, planned.interface)
+            number = find_interface(&image.policy, &name, planned.version)
             if number == NOBODY:
                 raise ValueError("the image has no such interface")
-            self._fill(&self.plans[number], slot, sorted(arguments))
+            self._fill(&self.plans[number], planned)
+            self.answers[number] = planned.answers
 
     def __dealloc__(self):
         cdef uint32_t i
@@ -69,9 +86,16 @@ cdef class Plans:
                 free(self.plans[i].arguments)
         free(self.plans)
 
-    cdef int _fill(self, Plan *plan, Py_ssize_t slot, list arguments) except -1:
+    cdef int _fill(self, Plan *plan, planned) except -1:
         if plan.known:
             raise ValueError("an interface stands twice")
+        self._fill_arguments(plan, sorted(planned.arguments))
+        self._point(&plan.origin, planned.origin)
+        plan.call_slot, plan.match_slot = planned.call_slot, planned.match_slot
+        plan.is_held, plan.known = planned.is_held, True
+        return 0
+
+    cdef int _fill_arguments(self, Plan *plan, list arguments) except -1:
         plan.arguments = <Argument *>calloc(len(arguments) + 1, sizeof(Argument))
         if plan.arguments == NULL:
             raise MemoryError()
@@ -80,7 +104,7 @@ cdef class Plans:
             plan.arguments[i].kind = kind
             plan.arguments[i].required = required
             plan.arguments[i].max_chars = max_chars
-        plan.known, plan.slot, plan.count = True, slot, len(arguments)
+        plan.count = len(arguments)
         return 0
 
     cdef int _point(self, Slice *into, bytes text) except -1:

@@ -1,9 +1,9 @@
 # cython: language_level=3
-"""The protobuf wire of a hot call: `CallRequest` in, the tail of `CallResponse` out. See `broker/_native/wire.pyi`.
+"""The protobuf wire of a hot call: `CallRequest` and `MatchRequest` in, the tail of `CallResponse` out. See `wire.pyi`.
 
 What is read here is read exactly as protobuf and `services/exchange_service.py` read it; whatever is unusual is declined, and
 the core, which can do everything, is asked. Declining is therefore always right, and being wrong never is. What must not go in
-here: the meaning of what was read, other messages, allocation in the native half.
+here: the meaning of what was read, answers (reply.pyx), other messages, allocation in the native half.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -26,7 +26,8 @@ from canonical cimport (
     chars_of,
     is_canonical,
 )
-from cursor cimport Cursor, cursor_over, take_bytes, take_u8, take_u64
+from cursor cimport Cursor, cursor_over, take_u8
+from protobuf cimport decline, put_number, take_delimited, take_text, take_varint
 
 # Number of the field, then how it is encoded: 2 is a length and bytes, 0 a varint. All fit one byte.
 cdef enum:
@@ -39,6 +40,14 @@ cdef enum:
     TAG_MAX_AGE = 7 << 3 | 2
     TAG_ENCODING = 8 << 3 | 0
     TAG_VERSION = 9 << 3 | 0
+    TAG_BASE = 1 << 3 | 2              # of MatchRequest, from here on
+    TAG_MATCHED_INTERFACE = 2 << 3 | 2
+    TAG_KEY = 3 << 3 | 2
+    TAG_ASSERTED = 4 << 3 | 2
+    TAG_MATCH_PURPOSE = 5 << 3 | 2
+    TAG_MATCH_MATTER = 6 << 3 | 2
+    TAG_MATCH_OPERATOR = 7 << 3 | 2
+    TAG_MATCH_CASE_ID = 8 << 3 | 2
     TAG_ENTRY_NAME = 1 << 3 | 2        # of an entry of a map
     TAG_ENTRY_VALUE = 2 << 3 | 2
     TAG_SECONDS = 1 << 3 | 0           # of a Duration
@@ -51,88 +60,12 @@ cdef enum:
     MOST_NANOS = 999_999_999
     JSON = 1
     MSGPACK = 2
-    FROM_CACHE = 2
-    SEVENS_OF_63_BITS = 9
 
 # No enum, whose values fit an int.
 cdef uint64_t MOST_SECONDS = 315_576_000_000    # of a Duration: 10,000 years
-cdef uint64_t NOT_ASCII = 0x8080808080808080
 
 
-# --- primitives --------------------------------------------------------------------------------------------------
-
-cdef inline void decline(Cursor *cursor) noexcept nogil:
-    cursor.ok = False
-    cursor.remaining = 0
-
-
-cdef inline uint64_t take_varint(Cursor *cursor, uint64_t most) noexcept nogil:
-    """Return a varint in its shortest form that is not beyond `most`; decline any other, as are all negative numbers."""
-    cdef uint64_t value = 0
-    cdef uint8_t byte = 0
-    cdef int i
-    for i in range(SEVENS_OF_63_BITS):
-        byte = take_u8(cursor)
-        value |= <uint64_t>(byte & 0x7F) << 7 * i
-        if byte < 0x80:
-            break
-    if byte >= 0x80 or (byte == 0 and i > 0) or value > most:
-        decline(cursor)
-        return 0
-    return value
-
-
-cdef inline Slice take_delimited(Cursor *cursor) noexcept nogil:
-    """Return the bytes behind a length. Lengths that do not fit what is left never become a size."""
-    cdef Slice view
-    view.size = <Py_ssize_t>take_varint(cursor, <uint64_t>cursor.remaining)
-    view.data = take_bytes(cursor, view.size)
-    return view
-
-
-cdef inline bint take_continuation(Cursor *cursor) noexcept nogil:
-    return (take_u8(cursor) & 0xC0) == 0x80
-
-
-cdef inline bint take_character(Cursor *cursor) noexcept nogil:
-    """Step over one character by RFC 3629: shortest form, no surrogates, nothing beyond U+10FFFF. False where there is none."""
-    cdef uint8_t lead = take_u8(cursor), second, low = 0x80, high = 0xBF
-    if lead < 0x80:
-        return True
-    if lead < 0xC2 or lead > 0xF4:
-        return False
-    if lead == 0xE0:
-        low = 0xA0     # shorter forms exist
-    elif lead == 0xED:
-        high = 0x9F    # surrogates
-    elif lead == 0xF0:
-        low = 0x90     # shorter forms exist
-    elif lead == 0xF4:
-        high = 0x8F    # the last plane
-    second = take_u8(cursor)
-    if not low <= second <= high or (lead >= 0xE0 and not take_continuation(cursor)):
-        return False
-    return lead < 0xF0 or take_continuation(cursor)
-
-
-cdef inline bint is_utf8(const Slice *text) noexcept nogil:
-    cdef Cursor cursor = cursor_over(text.data, text.size)
-    cdef Cursor ahead
-    while cursor.remaining > 0:
-        ahead = cursor
-        if (take_u64(&ahead) & NOT_ASCII) == 0 and ahead.ok:
-            cursor = ahead
-        elif not take_character(&cursor):
-            return False
-    return cursor.ok    # a character that was cut reads zeros, which no character continues with
-
-
-cdef inline Slice take_text(Cursor *cursor) noexcept nogil:
-    cdef Slice text = take_delimited(cursor)
-    if cursor.ok and not is_utf8(&text):
-        decline(cursor)
-    return text
-
+# --- maps of texts -----------------------------------------------------------------------------------------------
 
 cdef inline int order_of(const Slice *left, const Slice *right) noexcept nogil:
     """Order by bytes, as keys are made (`cachekey.pyx`)."""
@@ -142,8 +75,6 @@ cdef inline int order_of(const Slice *left, const Slice *right) noexcept nogil:
         return order
     return (left.size > right.size) - (left.size < right.size)
 
-
-# --- CallRequest -------------------------------------------------------------------------------------------------
 
 cdef inline Pair take_entry(Cursor *cursor) noexcept nogil:
     """Return one entry of the map. One that says its name or its value twice is declined: it could be read two ways."""
@@ -168,29 +99,31 @@ cdef inline Pair take_entry(Cursor *cursor) noexcept nogil:
     return pair
 
 
-cdef inline bint insert(CallView *call, const Pair *pair) noexcept nogil:
-    """Put an argument in its place. False where there is none: its name is there already, or the places are taken."""
-    cdef Py_ssize_t at = call.count, i
+cdef inline bint insert(Pair *places, Py_ssize_t *count, const Pair *pair) noexcept nogil:
+    """Put a pair in its place. False where there is none: its name is there already, or all MOST_ARGUMENTS are taken."""
+    cdef Py_ssize_t at = count[0], i
     cdef int order = 1
     while at > 0:
-        order = order_of(&call.arguments[at - 1].name, &pair.name)
+        order = order_of(&places[at - 1].name, &pair.name)
         if order <= 0:
             break
         at -= 1
-    if call.count >= MOST_ARGUMENTS or (at > 0 and order == 0):
+    if count[0] >= MOST_ARGUMENTS or (at > 0 and order == 0):
         return False
-    for i in range(call.count, at, -1):
-        call.arguments[i] = call.arguments[i - 1]
-    call.arguments[at] = pair[0]
-    call.count += 1
+    for i in range(count[0], at, -1):
+        places[i] = places[i - 1]
+    places[at] = pair[0]
+    count[0] += 1
     return True
 
 
-cdef inline void take_argument(CallView *call, Cursor *cursor) noexcept nogil:
+cdef inline void take_pair(Pair *places, Py_ssize_t *count, Cursor *cursor) noexcept nogil:
     cdef Pair pair = take_entry(cursor)
-    if cursor.ok and not insert(call, &pair):
+    if cursor.ok and not insert(places, count, &pair):
         decline(cursor)
 
+
+# --- CallRequest -------------------------------------------------------------------------------------------------
 
 cdef inline void take_max_age(CallView *call, Cursor *cursor) noexcept nogil:
     """Read the Duration. Stated twice, protobuf merges the two; that is left to protobuf."""
@@ -217,7 +150,7 @@ cdef inline void take_field(CallView *call, Cursor *cursor) noexcept nogil:
     if tag == TAG_INTERFACE:
         call.interface = take_text(cursor)
     elif tag == TAG_ARGUMENTS:
-        take_argument(call, cursor)
+        take_pair(call.arguments, &call.count, cursor)
     elif tag == TAG_PURPOSE:
         call.purpose = take_text(cursor)
     elif tag == TAG_MATTER:
@@ -245,7 +178,7 @@ cdef inline void clear(CallView *call) noexcept nogil:
     call.version = 0
     call.encoding = 0
     call.max_age_ms = NO_MAX_AGE
-    call.count = 0
+    call.count = call.asserted_count = 0
 
 
 cdef bint parse_call(CallView *call, const unsigned char *data, Py_ssize_t size) noexcept nogil:
@@ -258,33 +191,55 @@ cdef bint parse_call(CallView *call, const unsigned char *data, Py_ssize_t size)
     return cursor.ok
 
 
+# --- MatchRequest ------------------------------------------------------------------------------------------------
+
+cdef inline void take_match_field(CallView *call, Cursor *cursor) noexcept nogil:
+    """Read one field. Base and interface are one choice: of the two, the last one counts, even if it is empty."""
+    cdef uint8_t tag = take_u8(cursor)
+    if tag == TAG_BASE or tag == TAG_MATCHED_INTERFACE:
+        call.interface = take_text(cursor)
+    elif tag == TAG_KEY:
+        take_pair(call.arguments, &call.count, cursor)
+    elif tag == TAG_ASSERTED:
+        take_pair(call.asserted, &call.asserted_count, cursor)
+    elif tag == TAG_MATCH_PURPOSE:
+        call.purpose = take_text(cursor)
+    elif tag == TAG_MATCH_MATTER:
+        call.matter = take_text(cursor)
+    elif tag == TAG_MATCH_OPERATOR:
+        call.operator = take_text(cursor)
+    elif tag == TAG_MATCH_CASE_ID:
+        call.case_id = take_text(cursor)
+    else:
+        decline(cursor)
+
+
+cdef bint parse_match(CallView *call, const unsigned char *data, Py_ssize_t size) noexcept nogil:
+    cdef Cursor cursor = cursor_over(data, size)
+    clear(call)
+    while cursor.remaining > 0:
+        take_match_field(call, &cursor)
+    call.encoding = JSON
+    return cursor.ok
+
+
 # --- the tail of CallResponse ------------------------------------------------------------------------------------
 
-cdef inline unsigned char *put_number(unsigned char *at, uint8_t tag, uint64_t value) noexcept nogil:
-    """Write a field of a number; nothing for 0, which is what is read where nothing is written."""
-    if value == 0:
-        return at
-    at[0] = tag
-    at += 1
-    while value >= 0x80:
-        at[0] = <unsigned char>(value | 0x80)
-        value >>= 7
-        at += 1
-    at[0] = <unsigned char>value
-    return at + 1
-
-
-cdef Py_ssize_t write_tail(unsigned char *into, uint64_t age_ms) noexcept nogil:
+cdef Py_ssize_t write_tail(unsigned char *into, Source source, uint64_t age_ms) noexcept nogil:
     """Write a provenance of source and age. Both lengths are put in afterwards: they are below 128, so one byte each."""
-    cdef unsigned char *provenance = into + 2
-    cdef unsigned char *age = put_number(provenance, TAG_SOURCE, FROM_CACHE)
+    cdef unsigned char *end = put_circumstances(into + 2, source, age_ms)
+    into[0] = TAG_PROVENANCE
+    into[1] = <unsigned char>(end - into - 2)
+    return end - into
+
+
+cdef unsigned char *put_circumstances(unsigned char *at, Source source, uint64_t age_ms) noexcept nogil:
+    cdef unsigned char *age = put_number(at, TAG_SOURCE, source)
     cdef unsigned char *end = put_number(age + 2, TAG_SECONDS, age_ms // 1000)
     end = put_number(end, TAG_NANOS, age_ms % 1000 * 1_000_000)
-    into[0] = TAG_PROVENANCE
-    into[1] = <unsigned char>(end - provenance)
     age[0] = TAG_AGE    # stands there even when it is empty: an age of 0 is an age
     age[1] = <unsigned char>(end - age - 2)
-    return end - into
+    return end
 
 
 # --- Python's face -----------------------------------------------------------------------------------------------
@@ -317,25 +272,41 @@ cdef Slice slice_of(str text) except *:
     return view
 
 
-def parse_call_request(bytes data not None):
-    """See `wire.pyi`."""
-    cdef CallView call
-    cdef Py_ssize_t i
-    if not parse_call(&call, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
-        return None
+cdef dict said_in(const CallView *call):
+    """What calls and comparisons both say."""
     return {
         "interface": text_of(&call.interface),
         "purpose": text_of(&call.purpose),
         "matter": text_of(&call.matter),
         "operator": text_of(&call.operator),
         "case_id": text_of(&call.case_id),
+        "arguments": pairs_of(call.arguments, call.count),
+    }
+
+
+cdef tuple pairs_of(const Pair *pairs, Py_ssize_t count):
+    cdef Py_ssize_t i
+    return tuple([(text_of(&pairs[i].name), text_of(&pairs[i].value)) for i in range(count)])
+
+
+def parse_call_request(bytes data not None):
+    """See `wire.pyi`."""
+    cdef CallView call
+    if not parse_call(&call, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+        return None
+    return said_in(&call) | {
         "version": call.version,
         "encoding": call.encoding,
         "max_age_ms": None if call.max_age_ms == NO_MAX_AGE else call.max_age_ms,
-        "arguments": tuple(
-            [(text_of(&call.arguments[i].name), text_of(&call.arguments[i].value)) for i in range(call.count)]
-        ),
     }
+
+
+def parse_match_request(bytes data not None):
+    """See `wire.pyi`."""
+    cdef CallView call
+    if not parse_match(&call, <const unsigned char *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)):
+        return None
+    return said_in(&call) | {"asserted": pairs_of(call.asserted, call.asserted_count)}
 
 
 def call_tail(age_ms):
@@ -343,7 +314,7 @@ def call_tail(age_ms):
     cdef unsigned char tail[TAIL_BYTES]
     if not 0 <= age_ms < 1 << 53:
         raise ValueError("age_ms: must be 0..2**53-1")
-    return PyBytes_FromStringAndSize(<char *>tail, write_tail(tail, age_ms))
+    return PyBytes_FromStringAndSize(<char *>tail, write_tail(tail, FROM_CACHE, age_ms))
 
 
 def is_canonical_text(kind, str text not None):

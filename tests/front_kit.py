@@ -112,7 +112,7 @@ class RunningFront:
     def __init__(self, core: Path, changes: Mapping[str, int]) -> None:
         self.reasons: list[str] = []  # why it has ended connections and streams
         unavailable = base64.b64encode(DETAILS).rstrip(b"=")
-        self.front = Front(rules(**changes), "/none/none", Handler(), unavailable, self.reasons.append)
+        self.front = Front(rules(**changes), ("/none/none",), Handler(), unavailable, self.reasons.append)
         self.target = ""
         self._core = core
         self.upstreams: list[asyncio.Transport] = []

@@ -1,7 +1,7 @@
 """The front against the core: whatever is asked, valid or not, both answer alike, but for ids, ages and what is left of limits.
 
-One broker with a front and one without, over the same provider. The oracle of the front is the core. What must not go in here:
-what an answer should be.
+One broker with a front and one without, over the same provider and the same record base. The oracle of the front is the core.
+What must not go in here: what an answer should be.
 """
 
 from __future__ import annotations
@@ -21,31 +21,53 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.client import TokenSource
+from broker.model.catalogue import Catalogue
 from broker.v1 import exchange_pb2 as pb
-from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, grant, interface
+from tests.support import records
+from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, consumer, grant, interface, provider
 from tests.support.people import resident_id
 from tests.support.provider import Register
 from tests.support.running import RunningBroker
 
-METHOD = "/broker.v1.ExchangeService/Call"
+CALL, MATCH = "/broker.v1.ExchangeService/Call", "/broker.v1.ExchangeService/Match"
+ANSWERS: dict[str, type[Any]] = {CALL: pb.CallResponse, MATCH: pb.MatchResponse}
 KNOWN = [resident_id(number) for number in range(4)]
 UNKNOWN = [resident_id(900), resident_id(901)]
 _VARYING = ("broker-remaining-burst", "grpc-status-details-bin", "date")
 
+BASE = records.BASE
+ODD_TARGETS: list[dict[str, str]] = [{"interface": BASE}, {"base": INTERFACE}, {"base": "no.such"}, {"interface": ""}, {}]
 ARGUMENTS = {
     "resident_id": {"type": "resident_id"},
     "name": {"type": "person_name", "required": False, "max_chars": 8},
     "since": {"type": "date", "required": False},
 }
-GRANTS = (
-    grant(fields=["name", "status"], cache_max_age_s=3600),
-    grant(id="g2", purposes=["with-operator"], operator_required=True),
-    grant(id="g3", purposes=["with-device"], device_required=True, matters=["m1"]),
-    grant(id="g4", purposes=["by-unit"], caller_units=["u1", "u2"], quota_per_day=10**9, quota_total=10**9),
-    grant(id="g5", purposes=["few-subjects"], subjects_per_day=3),
-    grant(id="g6", purposes=["verdict"], disclosure="VERDICT_ONLY"),
-    grant(id="g7", purposes=["over"], valid_until=dt.datetime(2021, 1, 1, tzinfo=dt.UTC)),
+TERMS: tuple[dict[str, Any], ...] = (
+    {"fields": ["name", "status"], "cache_max_age_s": 3600},
+    {"purposes": ["with-operator"], "operator_required": True},
+    {"purposes": ["with-device"], "device_required": True, "matters": ["m1"]},
+    {"purposes": ["by-unit"], "caller_units": ["u1", "u2"], "quota_per_day": 10**9, "quota_total": 10**9},
+    {"purposes": ["few-subjects"], "subjects_per_day": 3},
+    {"purposes": ["verdict"], "disclosure": "VERDICT_ONLY", "fields": ["name", "birth_date"]},
+    {"purposes": ["over"], "valid_until": dt.datetime(2021, 1, 1, tzinfo=dt.UTC)},
 )
+OF_PROVIDER = tuple(grant(**terms, id=f"p{number}") for number, terms in enumerate(TERMS))
+OF_BASE = tuple(records.granted(**terms, id=f"r{number}") for number, terms in enumerate(TERMS))
+PURPOSES = ["with-operator", "with-device", "by-unit", "few-subjects", "verdict", "over", "none", ""]
+STANDING = {"field": "status", "valid": ["正常"], "deceased": ["死亡"]}
+# What is asserted: right, near, wrong, and what nobody asserts.
+VALUES = {
+    "name": ["张三", "张伟明", "张玮明", "李娜", "张?", " ", "\u3000", "", "名" * 300, "名" * 600, "阿依古丽•买买提"],
+    "birth_date": ["1980-01-01", "1980年1月2日", "19800103", "1980-13-01", "x"],
+    "status": ["正常", "注销", "死亡"],
+    "address": ["云鹤市松涛区建设路12号3栋2单元501", "建设路", "云鹤市"],
+    "until": ["2099-12-31", "2020-12-31"],
+    "resident_id": [*(resident_id(number) for number in range(4)), "1"],
+    "no_such": ["x"],
+}
+
+
+Requests = st.SearchStrategy[tuple[bytes, list[tuple[str, str]]]]
 
 
 class Pair(NamedTuple):
@@ -60,6 +82,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningB
     pair = tuple(RunningBroker(tmp_path_factory.mktemp("d"), BROKER__GRPC__FRONTS=fronts) for fronts in ("1", "0"))
     for running in pair:
         running.start()
+        records.load_once(running)
     yield pair[0], pair[1]
     for running in pair:
         assert running.stop() == 0
@@ -71,11 +94,20 @@ async def pair(brokers: tuple[RunningBroker, RunningBroker], register: Register)
         register.add(who, "张三", ZT="正常")
     interfaces = (
         interface(arguments=ARGUMENTS),
-        interface(version=2),
+        interface(version=2, standing=STANDING),
         interface(id="never.cached", freshness={"cacheable": False, "ttl_s": 0, "negative_ttl_s": 0}),
+        records.interface(),
     )
     for running in brokers:
-        await running.put(catalogue(register.base_url, running.public_key, interfaces=interfaces, grants=GRANTS))
+        await running.put(
+            Catalogue(
+                providers=(provider(register.base_url), records.provider()),
+                bases=(records.base(),),
+                interfaces=interfaces,
+                consumers=(consumer(running.public_key),),
+                grants=OF_PROVIDER + OF_BASE,
+            )
+        )
         await running.purge(all=True)
     channels = [grpc.aio.insecure_channel(running.target) for running in brokers]
     yield Pair(brokers, (channels[0], channels[1]))
@@ -87,12 +119,8 @@ async def pair(brokers: tuple[RunningBroker, RunningBroker], register: Register)
 def calls(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, str]]]:
     """A request, mostly good, and its metadata."""
     request = pb.CallRequest(
-        interface=draw(st.sampled_from([INTERFACE] * 20 + ["never.cached", "no.such", "", "x" * 200])),
-        purpose=draw(
-            st.sampled_from(
-                [PURPOSE] * 12 + ["with-operator", "with-device", "by-unit", "few-subjects", "verdict", "over", "none", ""]
-            )
-        ),
+        interface=draw(st.sampled_from([INTERFACE] * 16 + [BASE] * 8 + ["never.cached", "no.such", "", "x" * 200])),
+        purpose=draw(st.sampled_from([PURPOSE] * 12 + PURPOSES)),
         matter=draw(st.sampled_from(["", "", "m1", "m2"])),
         operator=draw(st.sampled_from(["", "", "op", "操作员"])),
         case_id=draw(st.sampled_from(["", "c1", *["c2"] * 6, "c" * 129])),
@@ -102,10 +130,29 @@ def calls(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, str]]]:
     )
     if draw(st.sampled_from([False] * 4 + [True])):
         request.max_age.seconds = draw(st.sampled_from([0, 5, 3600, -1]))
-    data = request.SerializeToString()
-    if draw(st.sampled_from([False] * 9 + [True])):
-        data = draw(st.sampled_from([data[:-1], data + b"\x08", b"\xff" + data, data + b"\xa2\x06\x01x"]))
-    return data, draw(metadata())
+    return draw(damaged(request.SerializeToString())), draw(metadata())
+
+
+@st.composite
+def matches(draw: st.DrawFn) -> tuple[bytes, list[tuple[str, str]]]:
+    """A comparison, mostly good, and its metadata."""
+    everyday = st.sampled_from([("name",)] * 6 + [("name", "status"), ("name", "birth_date")])
+    names = draw(st.one_of(everyday, everyday, st.lists(st.sampled_from(list(VALUES)), max_size=4, unique=True)))
+    request = pb.MatchRequest(
+        **draw(st.sampled_from([{"base": BASE}] * 12 + [{"interface": INTERFACE}] * 12 + ODD_TARGETS)),
+        key=draw(st.one_of(st.sampled_from(KNOWN).map(lambda who: {"resident_id": who}), arguments())),
+        asserted={name: draw(st.sampled_from(VALUES[name][:2] * 5 + VALUES[name])) for name in names},
+        purpose=draw(st.sampled_from([PURPOSE] * 8 + ["verdict"] * 8 + PURPOSES)),
+        matter=draw(st.sampled_from(["", "", "m1"])),
+        operator=draw(st.sampled_from(["", "", "op"])),
+        case_id=draw(st.sampled_from(["c1"] * 8 + ["", "c" * 129])),
+    )
+    return draw(damaged(request.SerializeToString())), draw(metadata())
+
+
+def damaged(data: bytes) -> st.SearchStrategy[bytes]:
+    wrong = [data[:-1], data + b"\x08", b"\xff" + data, data + b"\xa2\x06\x01x", data + b"\x0a\x00", data + b"\x12\x01x"]
+    return st.sampled_from([data] * 9 * len(wrong) + wrong)
 
 
 def arguments() -> st.SearchStrategy[dict[str, str]]:
@@ -124,10 +171,12 @@ def metadata() -> st.SearchStrategy[list[tuple[str, str]]]:
     return st.lists(said, max_size=3)
 
 
-async def _outcome(channel: grpc.aio.Channel, token: str | None, data: bytes, said: list[tuple[str, str]]) -> dict[str, Any]:
-    call = channel.unary_unary(METHOD)(data, metadata=[*said, *([("authorization", token)] if token else [])], timeout=10)
+async def _outcome(
+    channel: grpc.aio.Channel, method: str, token: str | None, data: bytes, said: list[tuple[str, str]]
+) -> dict[str, Any]:
+    call = channel.unary_unary(method)(data, metadata=[*said, *([("authorization", token)] if token else [])], timeout=10)
     try:
-        answer = pb.CallResponse.FromString(await call)
+        answer = ANSWERS[method].FromString(await call)
         answer.provenance.ClearField("age")
         answer.provenance.ClearField("fetched_at")
         answered: Any = answer.SerializeToString(deterministic=True)
@@ -157,9 +206,11 @@ def _details(trailing: dict[str, Any]) -> list[Any]:
     return found
 
 
-async def _compare(pair: Pair, data: bytes, said: list[tuple[str, str]], token: str | None = "") -> grpc.StatusCode:
+async def _compare(
+    pair: Pair, data: bytes, said: list[tuple[str, str]], token: str | None = "", method: str = CALL
+) -> grpc.StatusCode:
     tokens = [f"Bearer {TokenSource(CONSUMER, running.key_file)()}" if token == "" else token for running in pair.brokers]
-    outcomes = [await _outcome(channel, own, data, said) for channel, own in zip(pair.channels, tokens, strict=True)]
+    outcomes = [await _outcome(channel, method, own, data, said) for channel, own in zip(pair.channels, tokens, strict=True)]
     versions = [outcome["trailing"].pop("broker-snapshot-version", None) for outcome in outcomes]
     assert (versions[0] is None) == (versions[1] is None)
     assert outcomes[0] == outcomes[1]
@@ -171,7 +222,10 @@ def _answered(pair: Pair) -> float:
     return next(float(line.split()[1]) for line in lines if line.startswith("broker_front_handling_seconds_count"))
 
 
-async def test_front_and_core_answer_alike(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    ("method", "requests", "examples"), [(CALL, calls(), 400), (MATCH, matches(), 200)], ids=["call", "match"]
+)
+async def test_front_and_core_answer_alike(pair: Pair, method: str, requests: Requests, examples: int) -> None:
     """Thousands of requests, good and bad, each asked of both twice, so that the second may be a hit."""
     loop = asyncio.get_running_loop()
     codes: dict[grpc.StatusCode, int] = {}
@@ -179,11 +233,11 @@ async def test_front_and_core_answer_alike(pair: Pair) -> None:
 
     async def twice(data: bytes, said: list[tuple[str, str]]) -> None:
         for _ in range(2):
-            code = await _compare(pair, data, said)
+            code = await _compare(pair, data, said, method=method)
             codes[code] = codes.get(code, 0) + 1
 
-    @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(calls())
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(requests)
     def run(call: tuple[bytes, list[tuple[str, str]]]) -> None:
         asyncio.run_coroutine_threadsafe(twice(*call), loop).result(30)
 

@@ -92,6 +92,28 @@ def test_what_is_counted_is_added_once(tmp_path: Path, page: Page) -> None:
     assert (seen["FOUND"], seen["NOT_FOUND"]) == (6, 4)
 
 
+@pytest.mark.parametrize(
+    ("kind", "source", "method"),
+    [
+        ("calls", "CACHE", "Call"),
+        ("calls-records", "RECORDS", "Call"),
+        ("matches", "CACHE", "Match"),
+        ("matches-records", "RECORDS", "Match"),
+    ],
+)
+def test_answers_are_counted_by_method_and_source(tmp_path: Path, page: Page, kind: str, source: str, method: str) -> None:
+    def counted() -> list[float]:
+        calls = [metrics.calls.labels("CITY", INTERFACE, outcome, source) for outcome in ("FOUND", "NOT_FOUND")]
+        rpc = ("unary", "broker.v1.ExchangeService", method)
+        handled = [metrics.grpc_started.labels(*rpc), metrics.grpc_handled.labels(*rpc, "OK")]
+        return [counter._value.get() for counter in (*calls, *handled)]
+
+    before = counted()
+    Writer(tmp_path).put(f"{kind}/CITY/{INTERFACE}", 5, 2)
+    page.look()
+    assert [now - old for now, old in zip(counted(), before, strict=True)] == [5, 2, 7, 7]
+
+
 def test_fronts_are_added_up(tmp_path: Path, page: Page) -> None:
     for number in range(3):
         writer = Writer(tmp_path, number)

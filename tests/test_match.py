@@ -35,13 +35,26 @@ def asked(who: str = WHO, asserted: dict[str, str] | None = None, **changes: Any
     return pb.MatchRequest(**{"base": BASE, "key": {"resident_id": who}, "asserted": fields, "purpose": PURPOSE, **changes})
 
 
-async def match(client: AsyncClient, *arguments: Any, **changes: Any) -> pb.MatchResponse:
+async def once(client: AsyncClient, *arguments: Any, **changes: Any) -> pb.MatchResponse:
     return await client.exchange.Match(asked(*arguments, **changes), timeout=5)
+
+
+async def match(client: AsyncClient, *arguments: Any, **changes: Any) -> pb.MatchResponse:
+    """Ask twice: a front passes the first one on, to learn who is asking. Both must be answered alike."""
+    answers = [await once(client, *arguments, **changes) for _ in range(2)]
+    fetched = [answer.provenance.fetched_at.ToNanoseconds() for answer in answers]
+    assert fetched == sorted(fetched)
+    told = [pb.MatchResponse.FromString(answer.SerializeToString()) for answer in answers]
+    for answer in told:
+        answer.provenance.ClearField("fetched_at")
+        answer.provenance.ClearField("age")
+    assert told[0] == told[1]
+    return answers[1]
 
 
 async def refused(client: AsyncClient, *arguments: Any, **changes: Any) -> Any:
     with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await match(client, *arguments, **changes)
+        await once(client, *arguments, **changes)
     return decode(refusal.value)
 
 
@@ -160,8 +173,8 @@ async def test_what_cannot_be_compared_is_refused(client: AsyncClient, changes: 
 
 async def test_a_comparison_is_counted_against_the_grant(broker: RunningBroker, client: AsyncClient) -> None:
     await broker.put(records.catalogue(broker.public_key, grants=(records.granted(id="few", quota_total=2),)))
-    await match(client)
-    await match(client)
+    await once(client)
+    await once(client)
     assert (await refused(client)).reason == "QUOTA_EXCEEDED"
 
 
@@ -174,7 +187,7 @@ async def test_a_providers_answer_is_compared_asked_once_and_cached(
     register.add(REGISTERED, "张三", ZT="正常")
     await put(broker, register, interfaces=(interface(standing={"field": "status", "valid": ["正常"]}),))
     for source in (pb.SOURCE_UPSTREAM, pb.SOURCE_CACHE):
-        answer = await match(client, REGISTERED, {"name": "张三", "birth_date": "19800102"}, base="", interface=INTERFACE)
+        answer = await once(client, REGISTERED, {"name": "张三", "birth_date": "19800102"}, base="", interface=INTERFACE)
         assert told(answer)["name"] == "MATCH"
         assert (answer.status, answer.provenance.source) == (pb.SUBJECT_STATUS_VALID, source)
     assert register.calls == 1

@@ -1,10 +1,10 @@
-"""What the connections of one front share: rules, counts, the handler and its method, the way to the core.
+"""What the connections of one front share: rules, counts, the handler and its methods, the way to the core.
 
 Rules are a mapping of names to numbers; `broker.config.Front` has them with their units and defaults. A *budget* is a token
 bucket: its name is the burst, its name with `_per_second` the rate at which it fills.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broker._native.session import Session
@@ -13,7 +13,7 @@ BUDGET_NAMES: tuple[str, ...]
 REASON_NAMES: tuple[str, ...]  # why a connection, or a stream of one, was ended
 
 class Handler:
-    """Answers whole requests to one method natively; this one declines them all."""
+    """Answers whole requests to the methods of a front natively; this one declines them all."""
 
 class Front:
     """The shared state of a front's connections. For one event loop."""
@@ -23,19 +23,19 @@ class Front:
     def __init__(
         self,
         rules: Mapping[str, int],
-        path: str,
+        paths: Sequence[str],
         handler: Handler,
         unavailable: bytes,
         on_closed: Callable[[str], None],
     ) -> None:
-        """Answer calls of the method `path` ("/package.Service/Method") by `handler` where it can, and relay the others.
+        """Answer calls of the methods `paths` ("/package.Service/Method") by `handler` where it can, and relay the others.
 
         `unavailable` is the `grpc-status-details-bin` (base64) of a call that the core is not there for; `on_closed` is told
         the reason whenever a limit ends a connection or a stream.
 
         Raises:
             KeyError: a rule is missing.
-            ValueError: a time is not a number of milliseconds.
+            ValueError: a time is not a number of milliseconds, or there are more than 8 methods.
             OverflowError: a rule is negative or too large.
         """
 

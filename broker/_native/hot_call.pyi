@@ -1,34 +1,6 @@
-"""`ExchangeService/Call` natively, for answers that are in the cache: a handler of a front (`ext/hot_call.pyx`).
+"""`ExchangeService/Call` natively: from a fresh answer in the cache, or from a record base (`ext/hot_call.pyx`)."""
 
-It answers only where the core would give the same answer, and declines until it has been given all that it reads: policy,
-counters, cache and clock.
-"""
+from broker._native.hot import HotMethod
 
-from typing import Any
-
-from broker._native.counters import Counters
-from broker._native.front import Handler
-from broker._native.plans import Plans
-from broker._native.remembered import Remembered
-from broker._native.shared import Board, Tally
-from broker.config import Limits
-
-class HotCall(Handler):
-    """One to a front."""
-
-    failed: bool  # reading the cache has failed since `use_cache`: it is to be opened anew
-
-    def __init__(self, board: Board, tally: Tally, remembered: Remembered, limits: Limits, core_away_ms: int) -> None:
-        """Decline once the board's word `alive` is older than `core_away_ms`: revocations come by the core."""
-
-    def use_policy(self, plans: Plans | None) -> None:
-        """Decide by this image from now on; None: decline everything."""
-
-    def use_counters(self, counters: Counters | None, made: int) -> None:
-        """Spend from these counters, as long as the board's word `counters` is `made`."""
-
-    def use_cache(self, environment: Any, entries: Any, core: int) -> None:
-        """Read this database of an LMDB environment as long as the board's word `core` is `core`; None: decline."""
-
-    def use_clock(self, anchor_ms: int) -> None:
-        """Take this plus the ms since boot for the time that nobody can set."""
+class HotCall(HotMethod):
+    """It has nothing of its own: what it reads is given to `Hot`."""

@@ -4,12 +4,13 @@ What is native here is called by native code; this face is for tests. Each funct
 say or declines, and who was declined asks the core:
 
     parse_call_request   `CallRequest.FromString` and what `services/exchange_service.py` makes of it, or None
+    parse_match_request  the same for `MatchRequest` and `services/match_messages.py`
     is_canonical_text    True only where `model/semantics.py::canonical` returns the same text; False says nothing
     call_tail            what `model/body.py::wire` puts behind a cached body; never declines
 
 Declined are unknown fields, wrong wire types, what is cut, numbers that are not in their shortest form, texts that are not
-UTF-8, a name that stands twice or in an entry twice, more than 32 arguments, a `max_age` that stands twice, is negative or
-no proper Duration, an encoding and a version beyond what there is. Texts of exceptions never hold values.
+UTF-8, a name that stands twice or in an entry twice, more than 32 arguments or asserted fields, a `max_age` that stands twice,
+is negative or no proper Duration, an encoding and a version beyond what there is. Texts of exceptions never hold values.
 """
 
 from typing import TypedDict, type_check_only
@@ -17,21 +18,39 @@ from typing import TypedDict, type_check_only
 KINDS: dict[str, int]  # value of a `SemanticType` -> its number, for `is_canonical_text`
 
 @type_check_only
-class Call(TypedDict):
-    """One call as read. Texts that were not sent are ""."""
+class Question(TypedDict):
+    """What a call and a comparison both say. Texts that were not sent are ""."""
 
-    interface: str
+    interface: str  # or the base
     purpose: str
     matter: str
     operator: str  # as in the message; the metadata may state one too
     case_id: str
+    arguments: tuple[tuple[str, str], ...]  # or the key; (name, value) as written, names strictly rising by their UTF-8
+
+@type_check_only
+class Call(Question):
+    """One call as read."""
+
     version: int  # 0: the current one
     encoding: int  # 1 JSON, also where none was sent; 2 MessagePack
     max_age_ms: int | None  # None: not stated
-    arguments: tuple[tuple[str, str], ...]  # (name, value) as written, names strictly rising by their UTF-8
+
+@type_check_only
+class Match(Question):
+    """One comparison as read."""
+
+    asserted: tuple[tuple[str, str], ...]  # as the arguments
 
 def parse_call_request(data: bytes) -> Call | None:
     """Return the call, or None when the core is to be asked. Bytes of `data` never raise.
+
+    Raises:
+        TypeError: `data` is not bytes.
+    """
+
+def parse_match_request(data: bytes) -> Match | None:
+    """Return the comparison, or None when the core is to be asked. Bytes of `data` never raise.
 
     Raises:
         TypeError: `data` is not bytes.

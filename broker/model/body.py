@@ -8,21 +8,16 @@ stale. The answer is ``body + tail``; nobody decodes a cached body to send it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker.model.call import Answer, Encoding, Record
 from broker.model.catalogue import Interface, Level, Provider
+from broker.model.payload import decoded, encoded
 from broker.v1 import exchange_pb2 as pb
 
-_ENCODERS: dict[Encoding, Callable[[Any], bytes]] = {
-    Encoding.JSON: msgspec.json.encode,
-    Encoding.MSGPACK: msgspec.msgpack.encode,
-}
 _LEVELS = {
     Level.NATIONAL: pb.LEVEL_NATIONAL,
     Level.PROVINCIAL: pb.LEVEL_PROVINCIAL,
@@ -32,7 +27,7 @@ _LEVELS = {
 
 def body(interface: Interface, provider: Provider, record: Record, fields: tuple[str, ...], encoding: Encoding) -> bytes:
     """Encode a record, projected to the granted fields, with the lasting part of its provenance."""
-    payload = b"" if record.fields is None else _ENCODERS[encoding](_project(record.fields, fields))
+    payload = encoded(record.fields, fields, encoding)
     provenance = pb.Provenance(
         level=_LEVELS[provider.level],
         provider=provider.id,
@@ -45,14 +40,9 @@ def body(interface: Interface, provider: Provider, record: Record, fields: tuple
     return pb.CallResponse(outcome=outcome, payload=payload, provenance=provenance).SerializeToString()
 
 
-def _project(record: Mapping[str, Any], fields: tuple[str, ...]) -> dict[str, Any]:
-    return {field: record.get(field) for field in fields}
-
-
 def payload(answer: Answer) -> dict[str, Any]:
     """Return the fields of an answer that was encoded as JSON and found a record."""
-    fields: dict[str, Any] = msgspec.json.decode(pb.CallResponse.FromString(answer.body).payload)
-    return fields
+    return decoded(pb.CallResponse.FromString(answer.body).payload)
 
 
 def wire(answer: Answer) -> bytes:

@@ -161,13 +161,19 @@ class SubjectStatus(enum.IntEnum):
     EXPIRED = 4
 
 
-class Matched(msgspec.Struct, frozen=True, kw_only=True):
-    """What a comparison says: verdicts, never a stored value."""
+class Comparison(NamedTuple):
+    """What a record says of what is asserted: verdicts, never a stored value."""
 
-    answer: Answer  # of which only where it comes from, and what is left of limits, may be told
     verdicts: Mapping[str, FieldVerdict]
     status: SubjectStatus
     overall: Verdict | None  # None: there is no record
+
+
+class Matched(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison that was asked for."""
+
+    answer: Answer  # of which only where it comes from, and what is left of limits, may be told
+    comparison: Comparison
 
 
 class Decision(enum.IntEnum):

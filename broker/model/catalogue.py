@@ -259,6 +259,11 @@ class Standing(Value, frozen=True, kw_only=True):
     expired: tuple[str, ...] = ()
     until: FieldName | None = None  # of the answer: the last day on which the record is in force
 
+    @property
+    def fields(self) -> tuple[FieldName, ...]:
+        """The fields that say it."""
+        return tuple(name for name in (self.field, self.until) if name is not None)
+
 
 class MatchRule(Value, frozen=True, kw_only=True):
     """How the verdicts on single fields become one. The worst counts: mismatch, not held, close, match."""

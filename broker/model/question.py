@@ -107,7 +107,7 @@ def answer_key(question: Question, encoding: Encoding, mask: bytes) -> bytes:
     return cache_key(interface.id, interface.version, encoding, question.definition + mask, question.arguments)
 
 
-def check_asserted(request: Request, interface: Interface, granted: Collection[str]) -> None:
+def check_asserted(asserted: Mapping[str, str], interface: Interface, granted: Collection[str]) -> None:
     """Refuse to compare what the grant does not show, alike whether the record has it or not.
 
     Raises:
@@ -116,7 +116,7 @@ def check_asserted(request: Request, interface: Interface, granted: Collection[s
     """
     if interface.side_effect:
         raise InvalidRequest(Violation("target", "must not be an interface with side effects"))
-    _check_given("asserted", request.asserted or {}, granted)
+    _check_given("asserted", asserted, granted)
 
 
 def check_known(request: Request, granted: Collection[str], searched: Collection[str]) -> None:

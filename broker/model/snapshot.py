@@ -16,7 +16,18 @@ import msgspec
 
 from broker._native.policy import Image
 from broker.model.call import Authority
-from broker.model.catalogue import DAYS, BaseDeclaration, Consumer, Disclosure, Grant, Group, Interface, Provider, Resource
+from broker.model.catalogue import (
+    DAYS,
+    BaseDeclaration,
+    Consumer,
+    Disclosure,
+    Grant,
+    Group,
+    Interface,
+    Provider,
+    Resource,
+    Standing,
+)
 
 CURRENT = 0  # the version number that means "the current one"
 VERDICT_ONLY, STALE_ALLOWED, OPERATOR_REQUIRED, DEVICE_REQUIRED = 1, 2, 4, 8  # flags of a term
@@ -93,7 +104,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         """Return what a term of the image says about a call that it covers."""
         found = self.authorities.get(ref)
         if found is None:
-            found = self.authorities[ref] = _authority(ref, self.image.term(ref))
+            found = self.authorities[ref] = authority_of(self.image, ref)
         return found
 
     def held_by(self, consumer: str) -> list[Holding]:
@@ -123,7 +134,9 @@ def _by_version(interfaces: list[Interface]) -> dict[tuple[str, int], Interface]
     return table
 
 
-def _authority(ref: int, term: Mapping[str, Any]) -> Authority:
+def authority_of(image: Image, ref: int) -> Authority:
+    """Return what a term of an image says about a call that it covers."""
+    term = image.term(ref)
     max_age_s = term["cache_max_age_s"]
     return Authority(
         ref=ref,
@@ -137,6 +150,14 @@ def _authority(ref: int, term: Mapping[str, Any]) -> Authority:
         subjects_per_day=term["subjects_per_day"],
         counter=term["counter"],
     )
+
+
+def with_standing(authority: Authority, standing: Standing) -> Authority:
+    """To compare, the fields that say whether a record is in force are needed as well; they are not shown."""
+    fields = tuple(sorted({*authority.fields, *standing.fields}))
+    if len(fields) == len(authority.fields):
+        return authority
+    return msgspec.structs.replace(authority, fields=fields, mask=mask_of(fields))
 
 
 def _grant(term: Mapping[str, Any]) -> Grant:

@@ -6,6 +6,7 @@ written. Pure. What must not go in here: where records are (store.py), whether t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from broker.model.catalogue import Interface, RecordsOperation, SemanticType
@@ -13,9 +14,9 @@ from broker.model.semantics import AS_WRITTEN, NotCanonical, canonical
 from broker.records.rows import Record
 
 
-def answered(interface: Interface, operation: RecordsOperation, held: Record) -> dict[str, Any]:
-    """Return every field of the interface's answer; what is not held is None."""
-    return {name: _final(field.type, held.get(operation.fields.get(name, name))) for name, field in interface.answer.items()}
+def answered(interface: Interface, operation: RecordsOperation, held: Record, names: Iterable[str]) -> dict[str, Any]:
+    """Return those fields of the interface's answer that are named; what is not held is None."""
+    return {name: _final(interface.answer[name].type, held.get(operation.fields.get(name, name))) for name in names}
 
 
 def _final(kind: SemanticType, value: str | None) -> str | int | float | None:

@@ -9,7 +9,7 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
-from broker.model.call import Answer, FieldVerdict, Matched, SubjectStatus, Verdict
+from broker.model.call import Comparison, FieldVerdict, SubjectStatus, Verdict
 from broker.model.catalogue import Interface, MatchRule, SemanticType, Standing
 from broker.model.semantics import NotCanonical, canonical
 from broker.records.likeness import DIFFERENT, SAME, is_readable, likeness
@@ -24,18 +24,17 @@ _STATES = {
 _WORST_FIRST = (Verdict.MISMATCH, Verdict.NOT_HELD, Verdict.CLOSE, Verdict.MATCH)
 
 
-def judge(answer: Answer, asserted: Mapping[str, str], held: Mapping[str, Any] | None, today: dt.date) -> Matched:
-    """Compare asserted fields with a record, or with there being none."""
+def judge(interface: Interface, asserted: Mapping[str, str], held: Mapping[str, Any] | None, today: dt.date) -> Comparison:
+    """Compare asserted fields with a record of an interface's answer, or with there being none."""
     if held is None:
-        return Matched(answer=answer, verdicts={}, status=SubjectStatus.UNKNOWN, overall=None)
-    interface = answer.interface
+        return Comparison({}, SubjectStatus.UNKNOWN, None)
     verdicts = {name: compare(interface, name, text, held.get(name)) for name, text in asserted.items()}
-    return Matched(
-        answer=answer,
-        verdicts=verdicts,
-        status=status_of(interface.standing, held, today),
-        overall=overall(interface.match, verdicts),
-    )
+    return Comparison(verdicts, status_of(interface.standing, held, today), overall(interface.match, verdicts))
+
+
+def day_of(wall_ms: int, zone: dt.tzinfo) -> dt.date:
+    """Return the day on which a record must still be in force."""
+    return dt.datetime.fromtimestamp(wall_ms / 1000, zone).date()
 
 
 def overall(rule: MatchRule, verdicts: Mapping[str, FieldVerdict]) -> Verdict:

@@ -1,7 +1,8 @@
 """Keeps what a front reads in step with what the core leaves: snapshot, counters, cache, clock. The board tells of changes.
 
 A front that cannot follow declines: a snapshot that it has not opened `_PATIENCE_S` after the core put it in force is one that
-may have taken something away. What must not go in here: reading for one call (`broker._native.hot_call`).
+may have taken something away. What must not go in here: reading for one call (`broker._native.hot`), what of a snapshot is
+answered (front_plans.py).
 """
 
 from __future__ import annotations
@@ -10,24 +11,22 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import msgspec
 import structlog
 
-from broker._native.hot_call import HotCall
+from broker._native.hot import Hot
 from broker._native.plans import Plans
 from broker._native.policy import Image
 from broker._native.shared import Board
-from broker._native.wire import KINDS
 from broker.cache.reader import CacheReader
 from broker.config import Config
 from broker.errors import DirectoryUnusable, SnapshotRefused
-from broker.model.catalogue import Interface, Provider
 from broker.policy.clock import Clock
 from broker.policy.counter_file import map_counters
 from broker.policy.snapshot_file import open_image
 from broker.serve.board import FOLLOWS, NamedCounts, snapshot_word
+from broker.serve.front_plans import Answerable, Planner, answerable
 
 log = structlog.get_logger("front")
 
@@ -35,12 +34,13 @@ _LOOK_EVERY_S = 0.02
 _CLOCK_EVERY_S = 1.0
 _PATIENCE_S = 0.5
 _OPEN_AGAIN_S = 0.2
+_FIRST_S = 2.0  # that the first snapshot may take: it brings imports with it
 
 
 class Follower:
     """Gives a handler what it reads."""
 
-    def __init__(self, settings: Config, board: Board, hot: HotCall, counts: NamedCounts) -> None:
+    def __init__(self, settings: Config, board: Board, hot: Hot, counts: NamedCounts) -> None:
         self._settings = settings
         self._board, self._hot, self._counts = board, hot, counts
         self._data_dir = settings.path("{data_dir}")
@@ -52,12 +52,16 @@ class Follower:
         self._open_at = 0.0
         self._cache: CacheReader | None = None
         self._documents = b""
-        self._interfaces: list[tuple[bytes, int, int, list[tuple[bytes, int, bool, int]]]] = []
+        self._known: list[Answerable] = []
+        self._planner = Planner(settings, counts)
 
     async def start(self) -> None:
         """Read what there is. What there is not yet is looked for later."""
         self._hot.use_clock(self._clock.anchor_ms)
         await self._look()
+        if self._opening is not None:
+            await asyncio.wait((self._opening,), timeout=_FIRST_S)
+            await self._look()
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -145,28 +149,6 @@ class Follower:
         """Open the snapshot that is there. Its documents are decoded only when they are others: most changes are of grants."""
         image = open_image(self._data_dir / "policy.snapshot")
         if (documents := image.documents()) != self._documents:
-            self._interfaces = [self._plan(*found) for found in cacheable(msgspec.msgpack.decode(documents))]
+            self._known = answerable(msgspec.msgpack.decode(documents))
             self._documents = documents
-        return image, Plans(image, self._interfaces)
-
-    def _plan(self, interface: Interface, provider: Provider) -> tuple[bytes, int, int, list[tuple[bytes, int, bool, int]]]:
-        slot = self._counts.slot(f"calls/{provider.level}/{interface.id}".encode())
-        arguments = [
-            (name.encode(), KINDS[argument.type], argument.required, argument.max_chars)
-            for name, argument in interface.arguments.items()
-        ]
-        return interface.id.encode(), interface.version, slot, arguments
-
-
-def cacheable(documents: dict[str, list[Any]]) -> list[tuple[Interface, Provider]]:
-    """Return the interface versions whose answers may be cached, each with its provider, from the documents of an image.
-
-    Raises:
-        SnapshotRefused: they are of another version of this software.
-    """
-    try:
-        providers = {provider.id: provider for provider in msgspec.convert(documents["providers"], list[Provider])}
-        interfaces = msgspec.convert(documents["interfaces"], list[Interface])
-        return [(i, providers[i.provider]) for i in interfaces if i.freshness.cacheable and not i.side_effect]
-    except (msgspec.MsgspecError, KeyError) as error:
-        raise SnapshotRefused("the snapshot is of another version of this software") from error
+        return image, self._planner.plans(image, self._known)

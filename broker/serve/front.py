@@ -29,7 +29,9 @@ import uvloop
 from broker import config
 from broker._native.connection import Connection
 from broker._native.front import Front
+from broker._native.hot import Hot
 from broker._native.hot_call import HotCall
+from broker._native.hot_match import HotMatch
 from broker._native.relay import Upstream
 from broker._native.remembered import Remembered
 from broker._native.session import live_calls
@@ -44,7 +46,7 @@ from broker.telemetry import log as logs
 
 log = structlog.get_logger("front")
 
-METHOD = "/broker.v1.ExchangeService/Call"
+_METHODS = {"/broker.v1.ExchangeService/Call": HotCall, "/broker.v1.ExchangeService/Match": HotMatch}
 _EXPECTED = ("idle", "age")  # of any honest consumer
 _TICK_S = 0.05
 _CONNECT_EVERY_S = 0.02
@@ -64,8 +66,10 @@ class FrontProcess:
         self._counts.put(SERVES, 0)
         self._counts.put(CONNECTED, 0)
         remembered = Remembered(settings.identity.remembered_tokens)
-        self._hot = HotCall(self._board, self._counts.tally, remembered, settings.limits, settings.front.core_away_ms)
-        self._front = Front(_rules(settings), METHOD, self._hot, core_unavailable(), self._on_closed)
+        methods = [method() for method in _METHODS.values()]
+        away_ms = settings.front.core_away_ms
+        self._hot = Hot(methods, self._board, self._counts.tally, remembered, settings.limits, away_ms)
+        self._front = Front(_rules(settings), tuple(_METHODS), self._hot, core_unavailable(), self._on_closed)
         self._follower = Follower(settings, self._board, self._hot, self._counts)
         self._core_socket = str(settings.path(CORE_SOCKET))
         self._stop = asyncio.Event()

@@ -16,10 +16,17 @@ from prometheus_client.registry import Collector
 from broker._native.shared import BUCKET_BOUNDS_S
 from broker.errors import DirectoryUnusable
 from broker.serve.board import CONNECTED, FOLLOWS, SERVES, TALLIES, NamedCounts, is_alive, open_tally
+from broker.serve.front_plans import CALLS, MATCHES
 from broker.telemetry import metrics
 
 _NOW = (b"front/open", b"front/calls")  # which are over with the front that tells of them
-_CALL = ("unary", "broker.v1.ExchangeService", "Call")
+_SERVICE = "broker.v1.ExchangeService"
+# By the first part of a slot's name: where the answers came from, and how grpc's metrics name the method.
+_ANSWERS = {
+    kinds[held]: (source, ("unary", _SERVICE, method))
+    for held, source in ((False, "CACHE"), (True, "RECORDS"))
+    for kinds, method in ((CALLS, "Call"), (MATCHES, "Match"))
+}
 
 
 class FrontCounts(Collector):
@@ -80,20 +87,21 @@ class FrontCounts(Collector):
             self._open += found
         elif name == b"front/calls":
             self._calls += found
-        elif kind != "calls":
+        elif kind not in _ANSWERS:
             self._fronts[name] += found - seen[0] if found >= seen[0] else found  # less than before: the front began anew
         else:
             level, _, interface = rest.partition("/")
-            self._count_answers(level, interface, "FOUND", found - seen[0])
-            self._count_answers(level, interface, "NOT_FOUND", not_found - seen[1])
+            self._count_answers(kind, level, interface, "FOUND", found - seen[0])
+            self._count_answers(kind, level, interface, "NOT_FOUND", not_found - seen[1])
 
-    def _count_answers(self, level: str, interface: str, outcome: str, count: int) -> None:
+    def _count_answers(self, kind: str, level: str, interface: str, outcome: str, count: int) -> None:
         if count <= 0:
             return
-        metrics.calls.labels(level, interface, outcome, "CACHE").inc(count)
+        source, method = _ANSWERS[kind]
+        metrics.calls.labels(level, interface, outcome, source).inc(count)
         for counter in (metrics.grpc_started, metrics.grpc_received, metrics.grpc_sent):
-            counter.labels(*_CALL).inc(count)
-        metrics.grpc_handled.labels(*_CALL, "OK").inc(count)
+            counter.labels(*method).inc(count)
+        metrics.grpc_handled.labels(*method, "OK").inc(count)
 
     def _times(self) -> Metric:
         family = HistogramMetricFamily(

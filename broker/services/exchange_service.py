@@ -11,7 +11,7 @@ import grpc
 from broker import exchange, search
 from broker.errors import BrokerError, InvalidRequest, Unauthenticated, Violation
 from broker.model.body import wire
-from broker.model.call import Answer, Encoding, Matched, Request, Searched, Source
+from broker.model.call import Answer, Encoding, Matched, Peer, Request, Searched, Source
 from broker.services import caller, match_messages, registry, search_messages
 from broker.telemetry import metrics
 from broker.v1 import exchange_pb2 as pb
@@ -45,21 +45,26 @@ class ExchangeService:
                 context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
             raise
         _count(answer)
-        note = self._broker.identifier.note(peer) if caller.wants_proof(context) else None
-        context.set_trailing_metadata((*_trailing(answer), *(((caller.PROOF, note),) if note else ())))
+        self._tell(answer, peer, context)
         return wire(answer)
 
     async def Match(self, message: pb.MatchRequest, context: caller.Context) -> pb.MatchResponse:
         """Compare one subject's fields; see `broker/exchange.py`."""
+        peer = caller.peer(context)
         try:
-            matched = await self._matched(message, context)
+            matched = await self._matched(message, context, peer)
         except Unauthenticated:
             raise
         except BrokerError:
             context.set_trailing_metadata(((_SNAPSHOT_VERSION, str(self._broker.snapshot.version)),))
             raise
-        context.set_trailing_metadata(_trailing(matched.answer))
+        self._tell(matched.answer, peer, context)
         return match_messages.response(matched)
+
+    def _tell(self, answer: Answer, peer: Peer, context: caller.Context) -> None:
+        """Tell what is left of limits, and to a front that asks who has called."""
+        note = self._broker.identifier.note(peer) if caller.wants_proof(context) else None
+        context.set_trailing_metadata((*_trailing(answer), *(((caller.PROOF, note),) if note else ())))
 
     async def BatchMatch(self, message: pb.BatchMatchRequest, context: caller.Context) -> pb.BatchMatchResponse:
         """Compare many subjects' fields, some at once; each has its own result."""
@@ -94,15 +99,17 @@ class ExchangeService:
         """Compare one of many. Who is asking is found out for each: a stream may outlive a token."""
         async with limit:
             try:
-                return pb.MatchResult(response=match_messages.response(await self._matched(message, context)))
+                return pb.MatchResult(
+                    response=match_messages.response(await self._matched(message, context, caller.peer(context)))
+                )
             except Exception as error:  # one of many fails by itself
                 failure, _ = registry.told(error)
                 return pb.MatchResult(failure=match_messages.failure(failure))
 
-    async def _matched(self, message: pb.MatchRequest, context: caller.Context) -> Matched:
+    async def _matched(self, message: pb.MatchRequest, context: caller.Context, peer: Peer) -> Matched:
         try:
             request = match_messages.request(message, context)
-            matched = await exchange.match(self._broker, request, caller.peer(context), context.time_remaining())
+            matched = await exchange.match(self._broker, request, peer, context.time_remaining())
         except BrokerError as error:
             self._count_failure(message.base or message.interface, 0, error)
             raise

@@ -41,9 +41,9 @@ def response(matched: Matched) -> pb.MatchResponse:
     whole.provenance.ClearField("digest")  # of the record, which could be guessed at
     return pb.MatchResponse(
         outcome=whole.outcome,
-        verdicts=verdicts(matched.verdicts),
-        status=pb.SubjectStatus.ValueType(matched.status),
-        overall=pb.Verdict.ValueType(matched.overall or 0),
+        verdicts=verdicts(matched.comparison.verdicts),
+        status=pb.SubjectStatus.ValueType(matched.comparison.status),
+        overall=pb.Verdict.ValueType(matched.comparison.overall or 0),
         provenance=whole.provenance,
     )
 

@@ -25,7 +25,7 @@ from tests.front_kit import rules
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 2, 3, 4, 6, 7, 8, 9
-METHOD = "/broker.v1.ExchangeService/Call"
+METHOD, OTHER_METHOD = "/broker.v1.ExchangeService/Call", "/broker.v1.ExchangeService/Match"
 REQUEST = [
     (":method", "POST"),
     (":scheme", "http"),
@@ -142,7 +142,8 @@ def of_consumer(side: Side, streams: list[int]) -> bytes:
     draw = side.draw
     if draw.random() < 0.5:
         streams.append(streams[-1] + 2 if streams else 1)
-        fields = [*REQUEST, *draw.sample(ODD, draw.choice([0, 0, 1, 2]))]
+        asked = [(name, draw.choice((METHOD, OTHER_METHOD)) if name == ":path" else value) for name, value in REQUEST]
+        fields = [*asked, *draw.sample(ODD, draw.choice([0, 0, 1, 2]))]
         return block(side, fields, streams[-1], ends=False) + body(draw, streams[-1], ends=draw.random() < 0.8)
     stream = draw.choice(streams or [1])
     return body(draw, stream, ends=draw.random() < 0.5) if draw.random() < 0.3 else other(draw, stream)
@@ -178,7 +179,7 @@ def damaged(data: bytes, draw: random.Random) -> bytes:
 
 def run(draw: random.Random) -> int:
     """One front, one consumer, one core or none, some dozens of steps; returns how many bytes the front has sent."""
-    front = Front(rules(**LIMITS), METHOD, Handler(), b"AA", lambda _reason: None)
+    front = Front(rules(**LIMITS), (METHOD, OTHER_METHOD), Handler(), b"AA", lambda _reason: None)
     core = Side(Upstream(front, lambda: None), draw) if draw.random() < 0.9 else None
     consumer, streams = Side(Connection(front), draw), list[int]()
     consumer.feed(PREFACE + frame(SETTINGS, 0, 0, b""))

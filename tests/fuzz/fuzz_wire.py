@@ -1,4 +1,4 @@
-"""Feeds bytes to `parse_call_request`. Invariant: it says what protobuf and the service say, or declines, and no more happens.
+"""Feeds bytes to the readers of `wire` and `reply`. Invariant: each says what protobuf and the services say, or declines.
 
 Run as `python tests/fuzz/fuzz_wire.py --seconds 60 [--seed 1]`, best against a build with `BROKER_SANITIZE=1`. Where
 atheris is installed it draws the inputs and its own options apply instead (`-max_total_time=60 corpus/`).
@@ -12,10 +12,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from broker._native import wire
+from broker._native import reply, wire
 from broker.v1 import exchange_pb2 as pb
 from tests.fuzz import driver
-from tests.test_wire import EVERYDAY, age_of, argument, delimited, number, oracle, varint
+from tests.test_reply import agrees as body_agrees
+from tests.test_wire import (
+    COMPARISON,
+    EVERYDAY,
+    age_of,
+    argument,
+    delimited,
+    match_agrees,
+    number,
+    oracle,
+    varint,
+)
 
 CHUNKS = (
     delimited(1, b"person"),
@@ -33,11 +44,19 @@ CHUNKS = (
     varint(8, 2),
     varint(9, 2**32 - 1),
     varint(10, 1),
+    delimited(1, b""),
+    delimited(4, delimited(1, b"name") + delimited(2, "张三".encode())),
+    delimited(9, b"d" * 32),
 )
 SEEDS = (
     b"",
     EVERYDAY.SerializeToString(),
     pb.CallRequest(interface="i", purpose="p", arguments={f"{n:02}": "v" for n in range(32)}).SerializeToString(),
+    COMPARISON.SerializeToString(),
+    reply.call_reply(True, b'{"name":"x"}', reply.origin(3, b"p", b"i", 1), b"d" * 32, 3, 1_700_000_000_123, 0),
+    pb.CallResponse(
+        outcome=pb.OUTCOME_FOUND, payload=b"{}", provenance=pb.Provenance(provider="p", digest=b"d")
+    ).SerializeToString(),
     *CHUNKS,
 )
 EDGES = (0, 1, 127, 128, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1)
@@ -45,9 +64,10 @@ EDGES = (0, 1, 127, 128, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2
 
 def check(data: bytes) -> bool:
     """One input; returns whether it was read, since a reader that declines everything would find no difference."""
+    taken = match_agrees(data) | body_agrees(data)
     read = wire.parse_call_request(data)
     if read is None:
-        return False
+        return taken
     expected = oracle(data)
     if read != expected:
         raise AssertionError(f"native {read!r}, oracle {expected!r}, input {data.hex()}")

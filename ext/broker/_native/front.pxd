@@ -9,6 +9,7 @@ from frame_meter cimport REASONS, Limits, Reason
 
 cdef enum:
     MOST_TOKEN_BYTES = 1024
+    MOST_METHODS = 8
 
 
 cdef struct Shown:         # what a connection has shown, and what a handler remembers of it
@@ -65,11 +66,13 @@ cdef class Front:
     cdef dict _of_identity
     cdef public Session core       # None while it is not there
     cdef Handler handler
-    cdef bytes path
+    cdef list paths                # of the methods that the handler answers
+    cdef Slice _paths[MOST_METHODS]
+    cdef Py_ssize_t _path_count
     cdef bytes unavailable         # grpc-status-details-bin of a call that the core was not there for, base64
     cdef object on_closed
     cdef bint draining
     cdef Reason admit(self, Session session, bytes identity)
     cdef void leave(self, Session session, bytes identity)
-    cdef bint is_handled(self, const Call *call) noexcept
+    cdef bint is_handled(self, Call *call) noexcept
     cdef void closed(self, Reason reason) noexcept

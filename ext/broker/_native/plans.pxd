@@ -18,19 +18,25 @@ cdef struct Argument:
 
 cdef struct Plan:          # of one interface version
     bint known             # 0: its calls are for the core
-    Py_ssize_t slot        # of the tally
+    bint is_held           # answered from a record base; else from the cache
+    Py_ssize_t call_slot   # of the tally
+    Py_ssize_t match_slot
+    Slice origin           # of its answers, encoded as `reply.pyx` has it
     Py_ssize_t count
     Argument *arguments    # names strictly rising by bytes
 
 
 cdef Py_ssize_t question_of(Pair *into, const Plan *plan, const CallView *call) noexcept nogil
+cdef dict texts_of(const Pair *pairs, Py_ssize_t count)
 
 
 @cython.final
 cdef class Plans:
     cdef Plan *plans       # by number of the interface version in the image
     cdef uint32_t count
+    cdef list answers      # what tells, in Python, what a record says; by the same number, None where nothing is known
     cdef list _texts
     cdef Image image
-    cdef int _fill(self, Plan *plan, Py_ssize_t slot, list arguments) except -1
+    cdef int _fill(self, Plan *plan, planned) except -1
+    cdef int _fill_arguments(self, Plan *plan, list arguments) except -1
     cdef int _point(self, Slice *into, bytes text) except -1

@@ -42,6 +42,7 @@ cdef struct Call:
     bint begun             # its header block is whole: what comes after it are trailers, of which gRPC knows none
     bint too_large         # the header block is
     bint held              # until it is whole, for a handler
+    uint8_t method         # which one of those that have a handler
     bint ready             # it is whole, and on the list of those that are
     bint answered          # by a handler: the response is all here, and nobody else's window bounds it
     bint dropped           # answered without what is still to come of the request
