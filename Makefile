@@ -80,11 +80,11 @@ soak: setup $(STAMPS)/dev
 conformance: setup $(STAMPS)/dev
 	$(BIN)/python deploy/conformance
 
-$(SANITIZED)/built: $(NATIVE) $(shell find broker tests -name '*.py') $(STAMPS)/build
+$(SANITIZED)/built: $(NATIVE) $(shell find bench broker tests -name '*.py') $(STAMPS)/build
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
 	cp -R broker ext proto setup.py pyproject.toml README.md LICENSE $(SANITIZED)/source
 	BROKER_SANITIZE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(SANITIZED)/site ./$(SANITIZED)/source
-	cp -R tests tools pyproject.toml $(SANITIZED)/site
+	cp -R bench tests tools pyproject.toml $(SANITIZED)/site
 	@touch $@
 
 # A virtual environment with what the lock file says, and the native modules built in place.
