@@ -44,6 +44,7 @@ cdef enum:
     DEFINITION_BYTES = 16
     CLOCK_TOLERANCE_MS = 1000  # as in cache/freshness.py
     NOTE_BYTES = 40            # generation of trust, credential, begin and end of a proof
+    LATE_NS = 5_000_000
 
 
 cdef class HotMethod:
@@ -58,13 +59,14 @@ cdef class Hot(Handler):
     """See `hot.pyi`."""
 
     def __init__(
-        self, methods, Board board not None, Tally tally not None, Remembered remembered not None, limits, int64_t core_away_ms
+        self, methods, Board board not None, Tally tally not None, Remembered remembered not None, limits,
+        Py_ssize_t max_message_bytes, int64_t core_away_ms
     ):
         self.methods = [<HotMethod?>method for method in methods]
         self.core_away_ms = core_away_ms
         self.board, self.tally, self.remembered = board, tally, remembered
         self.max_argument_bytes, self.max_arguments = limits.max_argument_bytes, limits.max_arguments
-        self.max_token_bytes = limits.max_token_bytes
+        self.max_token_bytes, self.max_message_bytes = limits.max_token_bytes, max_message_bytes
 
     def use_policy(self, Plans plans):
         """See `hot.pyi`."""
@@ -148,7 +150,13 @@ cdef class Hot(Handler):
         if decide(&self.image.policy, &asked, allowed.interface, &self.clock.moment, &allowed.term) != ALLOWED:
             return False
         allowed.plan = &self.plans.plans[allowed.interface]
-        return allowed.plan.known and allowed.plan.count <= MOST_ARGUMENTS
+        allowed.line = existing_line(self.counters._lines, self.counters._mask, allowed.term.counter)
+        return allowed.plan.known and allowed.plan.count <= MOST_ARGUMENTS and self._may_pay(allowed)
+
+    cdef bint is_late(self) noexcept:
+        """Whether the chunk has taken long already: what comes of it yet is for the core, so that others get their turn, and
+        so that nothing is decided for long by what was in force when the chunk began."""
+        return now_ns() - self.clock.mono_ns > LATE_NS
 
     cdef bint _weigh(self, const CallView *view) noexcept:
         """Whether `weigh` of model/question.py has nothing to say."""
@@ -225,23 +233,31 @@ cdef class Hot(Handler):
             return False
         return self.clock.wall_ms < <int64_t>min(entry.fresh_until, <uint64_t>1 << 53)
 
-    cdef bint pay(self, Call *call, const Term *term) noexcept:
+    cdef bint _may_pay(self, const Allowed *allowed) noexcept:
+        """Whether there is something left to pay with: else nothing is looked up, or how long that takes would tell what it is.
+
+        Subjects are counted in the control plane, which is the core's.
+        """
+        cdef const Term *term = allowed.term
+        cdef Left left
+        if term.subjects_per_day or allowed.line == NULL or has_moved(allowed.line):
+            return False
+        left = left_of(allowed.line, term, <uint64_t>self.clock.mono_ns, <uint64_t>self.clock.day)
+        return left.burst > 0 and (left.today > 0 or not term.quota_per_day) and (left.total > 0 or not term.quota_total)
+
+    cdef bint pay(self, Call *call, const Allowed *allowed) noexcept:
         """Take the call off every limit and tell what is left; the last step that can come to nothing."""
         cdef Left left
-        if not self._spend(term, &left):
+        if not self._spend(allowed, &left):
             return False
-        put_trailers(call, self.image.version, term, &left)
+        put_trailers(call, self.image.version, allowed.term, &left)
         return True
 
-    cdef bint _spend(self, const Term *term, Left *left) noexcept:
-        """Take the call off every limit. Subjects are counted in the control plane, which is the core's."""
-        cdef Line *line = existing_line(self.counters._lines, self.counters._mask, term.counter)
-        cdef uint64_t wait_ns
-        if term.subjects_per_day or line == NULL or has_moved(line):
+    cdef bint _spend(self, const Allowed *allowed, Left *left) noexcept:
+        cdef uint64_t wait_ns, now = <uint64_t>self.clock.mono_ns, day = <uint64_t>self.clock.day
+        if has_moved(allowed.line) or spend(allowed.line, allowed.term, now, day, &wait_ns) != SPENT:
             return False
-        if spend(line, term, <uint64_t>self.clock.mono_ns, <uint64_t>self.clock.day, &wait_ns) != SPENT:
-            return False
-        left[0] = left_of(line, term, <uint64_t>self.clock.mono_ns, <uint64_t>self.clock.day)
+        left[0] = left_of(allowed.line, allowed.term, now, day)
         return True
 
     cdef void count(self, Py_ssize_t slot, bint found) noexcept:

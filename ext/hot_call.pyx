@@ -52,7 +52,7 @@ cdef bint answer_from_cache(
     if not hot.derive(key, view, allowed, question, count, allowed.term.mask) or not hot.find(key, &entry, &buffer):
         return False
     if hot.is_fresh(&entry, view, allowed.term) and put_cached(hot, call, &entry):
-        given = hot.pay(call, allowed.term)
+        given = hot.pay(call, allowed)
     if given:
         hot.count(allowed.plan.call_slot, not entry.flags & FLAG_NOT_FOUND)
     PyBuffer_Release(&buffer)
@@ -62,7 +62,7 @@ cdef bint answer_from_cache(
 cdef bint put_cached(Hot hot, Call *call, const EntryView *entry) noexcept:
     """Write the answer as it goes on the wire: the cached body, and behind it the tail about this call."""
     cdef unsigned char *at = begin_message(call, entry.body.size + TAIL_BYTES)
-    if at == NULL:
+    if at == NULL or entry.body.size + TAIL_BYTES > hot.max_message_bytes:   # which the core would not send either
         return False
     memcpy(at, entry.body.data, entry.body.size)
     end_message(call, entry.body.size + write_tail(at + entry.body.size, FROM_CACHE, age_of(hot, entry)))
@@ -76,12 +76,14 @@ cdef bint answer_from_base(
 ) noexcept:
     """Have the record read, and give what the grant shows of it if that can be paid for."""
     cdef bint given = False, found
+    if hot.is_late():
+        return False
     try:
         answers = hot.plans.answers[allowed.interface]
         shown = answers.call_held(hot.ref_of(allowed.term), texts_of(question, count), view.encoding)
         if shown is not None:
             found, payload, digest = shown
-            given = put_held(hot, call, allowed, found, payload, digest) and hot.pay(call, allowed.term)
+            given = put_held(hot, call, allowed, found, payload, digest) and hot.pay(call, allowed)
     except Exception:
         return False
     if given:

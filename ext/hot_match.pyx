@@ -42,7 +42,7 @@ cdef class HotMatch(HotMethod):
         if not hot.allow(call, &view, SAYS_VERDICT, shown, &allowed):
             return False
         count = question_of(question, allowed.plan, &view)
-        if count < 0:
+        if count < 0 or hot.is_late():
             return False
         try:
             if allowed.plan.is_held:
@@ -135,7 +135,7 @@ cdef bint give(Hot hot, Call *call, const Allowed *allowed, judged, const Told *
     if size < 0:
         return False
     end_message(call, size)
-    if not hot.pay(call, allowed.term):
+    if not hot.pay(call, allowed):
         return False
     hot.count(allowed.plan.match_slot, found)
     return True

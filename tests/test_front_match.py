@@ -7,12 +7,15 @@ alike is in test_differential.py and test_match.py. What must not go in here: wh
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import os
 import re
 import signal
 import subprocess
 import sys
+import zoneinfo
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -20,6 +23,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.client import AsyncClient, TokenSource, decode
+from broker.policy.compiler import DEFAULT_TIME_ZONE
 from broker.records.store import Bases
 from broker.serve.board import is_alive
 from broker.v1 import exchange_pb2 as pb
@@ -37,9 +41,20 @@ NAME = {"name": "张伟明"}
 STANDING = {"field": "status", "valid": ["正常"]}
 
 
+def far_away() -> zoneinfo.ZoneInfo:
+    """Where it is another day now than where time zones are from if nobody names one."""
+    zones = map(zoneinfo.ZoneInfo, ("Etc/GMT+12", "Pacific/Kiritimati"))
+    return next(zone for zone in zones if today(zone) != today(zoneinfo.ZoneInfo(DEFAULT_TIME_ZONE)))
+
+
+def today(zone: zoneinfo.ZoneInfo) -> dt.date:
+    return dt.datetime.now(zone).date()
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    broker = RunningBroker(tmp_path_factory.mktemp("m"), BROKER__SUPERVISOR__SPARE_CORE="false")
+    settings = {"BROKER__SUPERVISOR__SPARE_CORE": "false", "BROKER__POLICY__TIME_ZONE": str(far_away())}
+    broker = RunningBroker(tmp_path_factory.mktemp("m"), **settings)
     broker.start()
     yield broker
     broker.kill()
@@ -171,6 +186,24 @@ async def test_limits_are_told_and_used_up_as_by_the_core(own: RunningBroker, cl
     assert await reason(client) == "QUOTA_EXCEEDED"
 
 
+async def test_who_has_nothing_left_has_nothing_looked_up(own: RunningBroker, client: AsyncClient) -> None:
+    """Or how long a refusal takes would tell what is held."""
+    await own.put(records.catalogue(own.public_key, grants=(records.granted(id="few", rate_per_second=0.001, burst=3),)))
+    await match(client)
+    before = counts(own)
+    for _ in range(2):
+        await match(client)
+    assert grown(own, before)["natively",] == 2
+    records.load(own)
+    assert [await reason(client) for _ in range(3)] == ["RATE_EXCEEDED"] * 3
+    assert not [line for line in records_mapped_by(*own.fronts()) if "(deleted)" not in line], "what was loaded is not opened"
+
+
+def records_mapped_by(*processes: int) -> list[str]:
+    lines = [line for pid in processes for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    return [line for line in lines if f"/records/{BASE}/" in line and "/data.mdb" in line]
+
+
 # --- grants -------------------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +289,37 @@ async def test_a_base_that_is_changed_or_loaded_anew_is_seen_at_once(own: Runnin
     records.load(own)
     assert verdict(await match(client)) == "MATCH"
     assert grown(own, before)["natively",] == 10
+
+
+async def test_what_was_loaded_anew_is_let_go_of(own: RunningBroker, client: AsyncClient) -> None:
+    await match(client)
+    await match(client, WHO, {"name": "x" * 300})  # which the core opens the base for
+    assert len({line.split()[-1] for line in records_mapped_by(*own.fronts(), own.core_pid())}) == 1
+    records.load(own)
+
+    async def is_gone() -> bool:
+        return not any("(deleted)" in line for line in records_mapped_by(*own.fronts(), own.core_pid()))
+
+    await eventually(is_gone)
+
+
+async def test_the_day_is_that_of_the_time_zone(own: RunningBroker, client: AsyncClient) -> None:
+    until = min(today(far_away()), today(zoneinfo.ZoneInfo(DEFAULT_TIME_ZONE)))
+    records.load(own, f"{WHO},张伟明,,,正常,{until}")
+    before = counts(own)
+    answer = await match(client)
+    is_over = until < today(far_away())
+    assert answer.status == (pb.SUBJECT_STATUS_EXPIRED if is_over else pb.SUBJECT_STATUS_VALID)
+    assert grown(own, before)["natively",] == 1
+    records.load(own)
+
+
+async def test_a_record_that_takes_long_is_for_the_core(own: RunningBroker, client: AsyncClient) -> None:
+    records.load(own, f"{WHO},张伟明,,{'建设路' * 200},,")
+    before = counts(own)
+    assert verdict(await match(client, WHO, {"address": "建设路"}), "address") == "MISMATCH"
+    assert ("natively",) not in grown(own, before)
+    records.load(own)
 
 
 class Plain:

@@ -29,11 +29,13 @@ class Hot(Handler):
         tally: Tally,
         remembered: Remembered,
         limits: Limits,
+        max_message_bytes: int,
         core_away_ms: int,
     ) -> None:
         """Answer by these methods, in the order of the front's paths.
 
-        Decline once the board's word `alive` is older than `core_away_ms`: revocations come by the core.
+        An answer that is longer than a message may be is for the core. Decline once the board's word `alive` is older than
+        `core_away_ms`: revocations come by the core.
         """
 
     def use_policy(self, plans: Plans | None) -> None:

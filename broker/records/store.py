@@ -332,6 +332,13 @@ class Bases:
             store.close()
         self._open.clear()
 
+    def close_replaced(self) -> None:
+        """Close what was loaded anew since: until then it keeps its place on the disk, even if nobody asks for it any more."""
+        for base, (store, named) in tuple(self._open.items()):
+            if self._stamp(base) != named:
+                self._open.pop(base)
+                store.close()
+
     def store(self, base: BaseDeclaration) -> Store:
         """Return the current generation of a base, open. Raises BaseUnusable as `open_store`."""
         named = self._stamp(base.id)

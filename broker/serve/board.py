@@ -20,7 +20,7 @@ TALLIES = "fronts"
 FOLLOWS = b"front/follows"  # the first slot: by which snapshot a front decides (0: by none), and its process id
 SERVES = b"front/serves"  # the second: its process id, as long as it takes connections
 CONNECTED = b"front/connected"  # the third slot: 1 as long as it has a connection to the core
-SLOTS = 8192  # interfaces and other names that a front counts under; the file is sparse
+SLOTS = 16384  # interfaces and other names that a front counts under; the file is sparse
 
 
 def open_board(data_dir: Path) -> Board:

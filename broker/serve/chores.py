@@ -1,4 +1,5 @@
-"""What a core does beside serving: writes down which grants are over, forgets who was asked about, gets ready for searches.
+"""What a core does beside serving: writes down which grants are over, forgets who was asked about, gets ready for searches,
+lets go of bases that were loaded anew.
 
 Nobody waits for it: a grant that is over is refused by its time, written down or not. What must not go in here: the cache's
 upkeep (core.py) and the snapshot's (watch.py).
@@ -20,7 +21,7 @@ log = structlog.get_logger("chores")
 
 SWEEP_S = 60.0
 FORGET_S = 3600.0
-SEARCHED_S = 1.0
+LOOK_S = 1.0
 
 
 async def expire_grants(exchange: Exchange, database: Database, pause_s: float = SWEEP_S) -> None:
@@ -48,8 +49,18 @@ async def forget_subjects(exchange: Exchange, pause_s: float = FORGET_S) -> None
         await asyncio.sleep(pause_s)
 
 
-async def load_searchers(exchange: Exchange, pause_s: float = SEARCHED_S) -> None:
+async def load_searchers(exchange: Exchange, pause_s: float = LOOK_S) -> None:
     """Load what searches need once there is a base to be searched, so that the first search does not hold up other calls."""
     while not any(base.search for base in exchange.snapshot.bases.values()):  # noqa: ASYNC110 - a snapshot comes without a sign
         await asyncio.sleep(pause_s)
     await asyncio.to_thread(importlib.import_module, "broker.records.searchers")
+
+
+async def let_go_of_bases(exchange: Exchange, pause_s: float = LOOK_S) -> None:
+    """Close record bases that were loaded anew, once a pause, until cancelled."""
+    while True:
+        await asyncio.sleep(pause_s)
+        try:
+            exchange.bases.close_replaced()
+        except Exception as error:
+            log.warning("bases that were loaded anew could not be closed", error=type(error).__name__)

@@ -42,7 +42,7 @@ from broker.records.search import Searches
 from broker.records.store import Bases
 from broker.serve.admin_http import AdminHttp
 from broker.serve.announce import Announcer
-from broker.serve.chores import expire_grants, forget_subjects, load_searchers
+from broker.serve.chores import expire_grants, forget_subjects, let_go_of_bases, load_searchers
 from broker.serve.core_address import READY_FD
 from broker.serve.front_counts import FrontCounts
 from broker.serve.gate import Gate
@@ -163,6 +163,7 @@ class Core:
         yield expire_grants(self._exchange, self._control.database)
         yield forget_subjects(self._exchange)
         yield load_searchers(self._exchange)
+        yield let_go_of_bases(self._exchange)
         if self._tls:
             yield self._tls.run()
 

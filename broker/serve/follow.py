@@ -74,6 +74,7 @@ class Follower:
                     clock_at = time.monotonic() + _CLOCK_EVERY_S
                     self._clock()  # which warns when the clock has jumped
                     self._hot.use_clock(self._clock.anchor_ms)
+                    self._planner.close_replaced()
             except Exception as error:
                 log.error("the core could not be followed", error=type(error).__name__)
 

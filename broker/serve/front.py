@@ -67,8 +67,8 @@ class FrontProcess:
         self._counts.put(CONNECTED, 0)
         remembered = Remembered(settings.identity.remembered_tokens)
         methods = [method() for method in _METHODS.values()]
-        away_ms = settings.front.core_away_ms
-        self._hot = Hot(methods, self._board, self._counts.tally, remembered, settings.limits, away_ms)
+        most, away_ms = settings.grpc.max_message_bytes, settings.front.core_away_ms
+        self._hot = Hot(methods, self._board, self._counts.tally, remembered, settings.limits, most, away_ms)
         self._front = Front(_rules(settings), tuple(_METHODS), self._hot, core_unavailable(), self._on_closed)
         self._follower = Follower(settings, self._board, self._hot, self._counts)
         self._core_socket = str(settings.path(CORE_SOCKET))

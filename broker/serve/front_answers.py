@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -23,6 +23,7 @@ from broker.model.payload import decoded, encoded
 from broker.model.question import check_asserted
 from broker.model.snapshot import authority_of, with_standing
 from broker.records.answer import answered
+from broker.records.rows import Record
 from broker.records.store import Bases
 from broker.records.verdicts import day_of, judge
 
@@ -31,6 +32,9 @@ log = structlog.get_logger("front")
 Judged = tuple[bool, Comparison]  # whether there is a record, and what it says
 Shown = tuple[bool, bytes, bytes]  # whether there is a record, what is shown of it, and SHA-256 of that
 _Told = TypeVar("_Told")
+
+# Characters of a record: what takes longer to read or to compare is not to hold up everybody else's calls.
+_MOST_COMPARED, _MOST_SHOWN = 512, 16_384
 
 
 class Held(NamedTuple):
@@ -78,12 +82,16 @@ class Answers:
         operation, base, bases = self._held
         record = bases.look_up(base, key)
         names = dict.fromkeys((*asserted, *self._interface.standing.fields))
+        if _chars(record, operation, names) > _MOST_COMPARED:
+            return None
         fields = None if record is None else answered(self._interface, operation, record, names)
         return record is not None, judge(self._interface, asserted, fields, day_of(wall_ms, self._zone))
 
-    def _match_payload(self, ref: int, payload: bytes | None, asserted: Mapping[str, str], wall_ms: int) -> Judged:
+    def _match_payload(self, ref: int, payload: bytes | None, asserted: Mapping[str, str], wall_ms: int) -> Judged | None:
         check_asserted(asserted, self._interface, self._authority(ref).fields)
         fields = None if payload is None else decoded(payload)
+        if sum(len(str(fields.get(name, ""))) for name in asserted if fields) > _MOST_COMPARED:
+            return None
         return payload is not None, judge(self._interface, asserted, fields, day_of(wall_ms, self._zone))
 
     def _call_held(self, ref: int, key: Mapping[str, str], encoding: Encoding) -> Shown | None:
@@ -91,6 +99,8 @@ class Answers:
             return None
         operation, base, bases = self._held
         record, names = bases.look_up(base, key), self._authority(ref).fields
+        if _chars(record, operation, names) > _MOST_SHOWN:
+            return None
         fields = None if record is None else answered(self._interface, operation, record, names)
         payload = encoded(fields, names, encoding)
         return record is not None, payload, hashlib.sha256(payload).digest()
@@ -100,6 +110,10 @@ class Answers:
         if found is None:
             found = self._authorities[ref] = authority_of(self._image, ref)
         return found
+
+
+def _chars(record: Record | None, operation: RecordsOperation, names: Iterable[str]) -> int:
+    return sum(len(record.get(operation.fields.get(name, name)) or "") for name in names) if record else 0
 
 
 def _if_sure(tell: Callable[[], _Told | None]) -> _Told | None:

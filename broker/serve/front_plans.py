@@ -79,6 +79,11 @@ class Planner:
         self._zone = zoneinfo.ZoneInfo(settings.policy.time_zone)
         self._bases: Bases | None = None
 
+    def close_replaced(self) -> None:
+        """Let go of bases that were loaded anew."""
+        if self._bases is not None:
+            self._bases.close_replaced()
+
     def plans(self, image: Image, known: list[Answerable]) -> Plans:
         """Return what native code answers by under an image."""
         return Plans(image, [self._planned(image, *one) for one in known])

@@ -8,7 +8,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from broker._native.cachekey cimport EntryView, Pair, Slice
-from broker._native.counters cimport Counters, Left
+from broker._native.counters cimport Counters, Left, Line
 from broker._native.front cimport Handler, Shown
 from broker._native.plans cimport Plan, Plans
 from broker._native.policy cimport Image
@@ -32,6 +32,7 @@ cdef struct Allowed:           # a call that the policy allows, and what is know
     uint32_t interface
     const Plan *plan
     const Term *term           # of the grant that covers it
+    Line *line                 # of its counters
 
 
 @cython.final
@@ -54,6 +55,7 @@ cdef class Hot(Handler):
     cdef Py_ssize_t max_argument_bytes
     cdef Py_ssize_t max_arguments
     cdef Py_ssize_t max_token_bytes
+    cdef Py_ssize_t max_message_bytes
     cdef Clock clock
     cdef readonly bint failed  # a read of the cache was refused: it is to be opened anew
 
@@ -61,7 +63,9 @@ cdef class Hot(Handler):
     cdef bint _weigh(self, const CallView *view) noexcept
     cdef bint _weigh_pairs(self, const Pair *pairs, Py_ssize_t count) noexcept
     cdef uint32_t _identify(self, Call *call, const Caller *caller, Shown *shown) noexcept
-    cdef bint _spend(self, const Term *term, Left *left) noexcept
+    cdef bint _may_pay(self, const Allowed *allowed) noexcept
+    cdef bint _spend(self, const Allowed *allowed, Left *left) noexcept
+    cdef bint is_late(self) noexcept
     # The steps of a call (architecture §4), in their order; False: the core is to answer.
     cdef bint allow(self, Call *call, CallView *view, uint32_t says, Shown *shown, Allowed *allowed) noexcept
     cdef bint derive(
@@ -70,7 +74,7 @@ cdef class Hot(Handler):
     ) noexcept
     cdef bint find(self, const unsigned char *key, EntryView *entry, Py_buffer *buffer) noexcept
     cdef bint is_fresh(self, const EntryView *entry, const CallView *view, const Term *term) noexcept
-    cdef bint pay(self, Call *call, const Term *term) noexcept
+    cdef bint pay(self, Call *call, const Allowed *allowed) noexcept
     cdef void count(self, Py_ssize_t slot, bint found) noexcept
     cdef uint64_t ref_of(self, const Term *term) noexcept
 

@@ -1,5 +1,6 @@
 # cython: language_level=3
-"""The native face of `wire.pyx`: a `CallRequest` or a `MatchRequest` read in place, and the end of a `CallResponse` that is about one call.
+"""The native face of `wire.pyx`: a `CallRequest` or a `MatchRequest` read in place, and the end of a `CallResponse`, which is
+about one call.
 
 What must not go in here: who asks, what is granted, what is cached.
 """
