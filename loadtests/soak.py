@@ -302,8 +302,9 @@ def problems(soak: Soak, left: dict[str, float], descriptors: tuple[int, int]) -
 
 
 def _follows(pid: int) -> bool:
-    """Whether a front has opened a snapshot, and with it the cache; until then it passes everything on."""
-    return any("policy.snapshot" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
+    """Whether a front has opened the cache, which it does last; until then it passes everything on."""
+    opened = {link.readlink().parts[-2:] for link in Path(f"/proc/{pid}/fd").iterdir()}
+    return {("cache", "data.mdb"), ("cache", "lock.mdb")} <= opened
 
 
 def _descriptors(broker: RunningBroker) -> int:
