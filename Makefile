@@ -23,7 +23,7 @@ SECONDS ?= 60
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
 NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
-	wire reply canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns \
+	wire wire_match reply canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns \
 	matching_kernels query_index linkage_compare linkage_pack linkage_index native_search)
 FUZZERS := cachekey policy wire front normalise matching query_index linkage search
 

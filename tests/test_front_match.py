@@ -15,12 +15,10 @@ import subprocess
 import sys
 import zoneinfo
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from broker.client import AsyncClient, TokenSource, decode
 from broker.policy.compiler import DEFAULT_TIME_ZONE
@@ -29,6 +27,7 @@ from broker.serve.board import is_alive
 from broker.v1 import exchange_pb2 as pb
 from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
 from tests.support import records
+from tests.support.answered import counts, grown
 from tests.support.calling import WHO as REGISTERED
 from tests.support.calling import put
 from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, grant, interface
@@ -91,25 +90,6 @@ async def reason(client: AsyncClient, *arguments: Any, **changes: Any) -> str:
 
 def verdict(answer: pb.MatchResponse, name: str = "name") -> str:
     return pb.Verdict.Name(answer.verdicts[name].verdict).removeprefix("VERDICT_")
-
-
-def counts(broker: RunningBroker) -> dict[tuple[str, ...], float]:
-    """Answers by source, calls by method, and how many a front has given itself, as the page tells them."""
-    found: dict[tuple[str, ...], float] = {}
-    for family in text_string_to_metric_families(broker.metrics()):
-        for sample in family.samples:
-            labels = sample.labels
-            if sample.name == "broker_calls_total":
-                found["calls", labels["interface"], labels["outcome"], labels["source"]] = sample.value
-            elif sample.name == "grpc_server_handled_total":
-                found["handled", labels["grpc_method"], labels["grpc_code"]] = sample.value
-            elif sample.name == "broker_front_handling_seconds_count":
-                found[("natively",)] = sample.value
-    return found
-
-
-def grown(broker: RunningBroker, before: dict[tuple[str, ...], float]) -> dict[tuple[str, ...], float]:
-    return {name: count - before.get(name, 0) for name, count in counts(broker).items() if count != before.get(name, 0)}
 
 
 # --- what it answers ----------------------------------------------------------------------------------------------------
@@ -196,12 +176,7 @@ async def test_who_has_nothing_left_has_nothing_looked_up(own: RunningBroker, cl
     assert grown(own, before)["natively",] == 2
     records.load(own)
     assert [await reason(client) for _ in range(3)] == ["RATE_EXCEEDED"] * 3
-    assert not [line for line in records_mapped_by(*own.fronts()) if "(deleted)" not in line], "what was loaded is not opened"
-
-
-def records_mapped_by(*processes: int) -> list[str]:
-    lines = [line for pid in processes for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
-    return [line for line in lines if f"/records/{BASE}/" in line and "/data.mdb" in line]
+    assert not [line for line in records.mapped_by(*own.fronts()) if "(deleted)" not in line], "what was loaded is not opened"
 
 
 # --- grants -------------------------------------------------------------------------------------------------------------
@@ -294,11 +269,11 @@ async def test_a_base_that_is_changed_or_loaded_anew_is_seen_at_once(own: Runnin
 async def test_what_was_loaded_anew_is_let_go_of(own: RunningBroker, client: AsyncClient) -> None:
     await match(client)
     await match(client, WHO, {"name": "x" * 300})  # which the core opens the base for
-    assert len({line.split()[-1] for line in records_mapped_by(*own.fronts(), own.core_pid())}) == 1
+    assert len({line.split()[-1] for line in records.mapped_by(*own.fronts(), own.core_pid())}) == 1
     records.load(own)
 
     async def is_gone() -> bool:
-        return not any("(deleted)" in line for line in records_mapped_by(*own.fronts(), own.core_pid()))
+        return not any("(deleted)" in line for line in records.mapped_by(*own.fronts(), own.core_pid()))
 
     await eventually(is_gone)
 
