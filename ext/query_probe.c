@@ -17,7 +17,7 @@ typedef struct {
     uint32_t fresh[PROBE_MOST]; /* slots of the delta, some named twice */
     uint32_t fresh_count;
     uint32_t looks; /* that are left */
-    uint32_t is_cut, whole;
+    uint32_t is_cut;
     uint32_t *slots;
     uint32_t count, most;
     uint32_t table[TABLE_MOST]; /* 1 + slot of what was taken, by its hash; 0: free */
@@ -167,16 +167,12 @@ static void take_candidates(Probe *probe)
 {
     uint32_t rows = probe->index->rows;
 
-    uint32_t is_chain_cut = probe->is_cut;
-
     clear_table(probe);
     if (!take_all(probe, probe->fresh, probe->fresh_count, rows, UINT32_MAX))
         return;
-    for (uint32_t i = 0; i < probe->span_count; i++) {
+    for (uint32_t i = 0; i < probe->span_count; i++)
         if (!take_all(probe, probe->spans[i].slots, probe->spans[i].count, 0, rows))
             return;
-        probe->whole = is_chain_cut ? 0 : i + 1;
-    }
 }
 
 Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most)
@@ -187,7 +183,6 @@ Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, 
     probe.visible = index->delta.header == NULL ? 0 : delta_visible(&index->delta);
     probe.span_count = probe.fresh_count = probe.count = 0;
     probe.is_cut = count > PROBE_MOST_KEYS;
-    probe.whole = 0;
     probe.slots = slots;
     probe.most = most < PROBE_MOST ? most : PROBE_MOST;
     probe.looks = PROBE_LOOKS * probe.most;
@@ -202,5 +197,5 @@ Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, 
     }
     probe.looks = PROBE_LOOKS * probe.most; /* changes do not use up those of the rest */
     take_candidates(&probe);
-    return (Probed){probe.count, probe.is_cut, probe.whole, probe.visible};
+    return (Probed){probe.count, probe.is_cut, probe.visible};
 }

@@ -17,7 +17,6 @@
 typedef struct {
     uint32_t count;  /* of the candidates written */
     uint32_t is_cut; /* not all that could have been were looked at */
-    uint32_t whole;  /* keys of the rarest bucket of the file on, all of whose slots were looked at; 0 if a chain was not */
     uint64_t visible; /* entries of the delta that were taken into account */
 } Probed;
 

@@ -1,11 +1,9 @@
 # cython: language_level=3
 """A search: from what is known of somebody to the records that may be theirs, and how likely each is. See `search.pyi`.
 
-In stages, until one settles it: by the resident id alone; by every key but those of addresses (which take longest to read), and
-what a wrong id may be a slip of; by every key. Of a stage the rarest keys come first: who agrees on all that is known has all of
-the query's keys, so nobody else behind the others comes near. Candidates are weighed against strangers, and those of most weight
-against kin and one another: at most one of them is the one meant. What must not go in here: what is compared and weighed how
-(`linkage_*.h`), files, record bases.
+In stages, until one settles it: by the resident id alone, by every key but those of addresses (which take longest to read), by
+every key, and by what the id may be a slip of. Candidates are weighed against strangers, and those of most weight against kin and one another: at most one
+of them is the one meant. What must not go in here: what is compared and weighed how (`linkage_*.h`), files, record bases.
 """
 
 cimport cython
@@ -37,15 +35,10 @@ from linkage_cells cimport (
     KIND_ADDRESS,
     KIND_RESIDENT_ID,
     MOST_STRIDE,
-    FieldCell,
     cell_u64,
     cell_value,
 )
 from normal_identifier cimport IDENTIFIER_CHARS, MOST_REPAIRS, NormalIdentifier, repairs_of
-
-cdef extern from "linkage_compare.h" nogil:
-    enum:
-        LEVEL_SAME
 
 cdef extern from "linkage_posterior.h" nogil:
     enum:
@@ -64,7 +57,6 @@ cdef extern from "linkage_posterior.h" nogil:
 
 cdef enum:
     MOST_COMPARED = 512        # candidates of one probe
-    FIRST_COMPARED = 24        # those with the rarest keys
     MOST_WEIGHED = 32          # of them by all classes
     NO_RULE = 0xFFFFFFFF
 
@@ -84,7 +76,6 @@ cdef struct Query:
     uint32_t key_count
     Candidate best[MOST_WEIGHED]
     uint32_t found
-    Probed probed
 
 
 @cython.final
@@ -171,17 +162,16 @@ cdef class Search:
         self.plan.layout.fill_cells(query.row, values, False, True)
         query.found = 0
         if self.take_id_key(&query):
-            self.probe(&query, MOST_COMPARED)
+            self.probe(&query)
         if not is_settled(&query):
             self.take_every_key(&query)
-            self.probe(&query, FIRST_COMPARED)
-        if not is_settled(&query):
-            if self.has_address(values):
-                self.plan.layout.fill_cells(query.row, values, True, False)
-                self.take_every_key(&query)
-                self.probe(&query, FIRST_COMPARED)
-            if query.probed.is_cut and not is_settled(&query) and not self.is_agreed(&query):
-                self.probe(&query, MOST_COMPARED)
+            self.probe(&query)
+        if not is_settled(&query) and self.has_address(values):
+            self.plan.layout.fill_cells(query.row, values, True, False)
+            self.take_every_key(&query)
+            self.probe(&query)
+        if not is_settled(&query) and self.take_repairs(&query):
+            self.probe(&query)
         return self.told(&query, min(most, <uint32_t>MOST_WEIGHED), least)
 
     cdef inline uint64_t id_of(self, const Query *query) noexcept:
@@ -206,14 +196,15 @@ cdef class Search:
         query.keys[query.key_count] = key_alone(cell_value(KIND_RESIDENT_ID, <const uint8_t *>&id), self.id_rule)
         query.key_count += 1
 
-    cdef void take_repairs(self, Query *query) noexcept:
-        """Add the keys of the numbers that a wrong id may be a slip of."""
+    cdef bint take_repairs(self, Query *query) noexcept:
+        """Add the keys of the numbers that a wrong id may be a slip of; whether there are any."""
         cdef NormalIdentifier id
         cdef uint8_t repairs[MOST_REPAIRS * IDENTIFIER_CHARS]
         cdef uint64_t value, number = self.id_of(query) & ID_NUMBER, rest = number // 11
+        cdef uint32_t before = query.key_count
         cdef int i, k
         if not self.id_of(query) & ID_PRESENT or self.id_of(query) & (ID_VALID | ID_OTHER):
-            return
+            return False
         id.size = IDENTIFIER_CHARS
         id.chars[17] = <uint8_t>(c'X' if number % 11 == 10 else c'0' + number % 11)
         for i in range(16, -1, -1):
@@ -226,21 +217,21 @@ cdef class Search:
             k = IDENTIFIER_CHARS * i + 17
             value = 11 * value + (10 if repairs[k] == c'X' else repairs[k] - c'0')
             self.take_id(query, value | ID_PRESENT | ID_VALID)
+        return query.key_count > before
 
     cdef void take_every_key(self, Query *query) noexcept:
         record_keys(&self.plan.c, &self.plan.layout.c, loaded_characters(), query.row, query.keys)
         query.key_count = self.plan.c.keys
-        self.take_repairs(query)
 
-    cdef void probe(self, Query *query, uint32_t most) noexcept:
-        """Find so many candidates, keep those of most weight, and weigh these by all classes; the likeliest first."""
+    cdef void probe(self, Query *query) noexcept:
+        """Find candidates, keep those of most weight, and weigh these by all classes; the likeliest first."""
         cdef uint32_t slots[MOST_COMPARED]
+        cdef Probed probed = query_probe(&self.index.index, query.keys, query.key_count, slots, MOST_COMPARED)
         cdef Candidate candidate
         cdef float weight
         cdef uint32_t i
-        query.probed = query_probe(&self.index.index, query.keys, query.key_count, slots, most)
         query.found = 0
-        for i in range(query.probed.count):
+        for i in range(probed.count):
             candidate.slot = slots[i]
             if compare_weighed(&self.comparison, &self.weights, query.row, index_record(&self.index.index, slots[i]),
                                &candidate.pattern, &weight):
@@ -249,19 +240,6 @@ cdef class Search:
         for i in range(query.found):
             query.best[i].log_odds = posterior_log_odds(&self.posterior, query.best[i].pattern, &query.best[i].rival)
         sort(query.best, query.found)
-
-    cdef bint is_agreed(self, const Query *query) noexcept:
-        """Whether somebody agrees on all that is known, and whoever else does was found as well."""
-        cdef const FieldCell *field
-        cdef uint32_t f, level
-        if query.found == 0 or query.probed.whole == 0:
-            return False
-        for f in range(self.plan.layout.c.count):
-            field = &self.plan.layout.c.fields[f]
-            level = <uint32_t>(query.best[0].pattern >> (4 * f)) & 0xF
-            if level < LEVEL_SAME and cell_value(field.kind, query.row + field.at) != 0:
-                return False
-        return True
 
     cdef list told(self, Query *query, uint32_t most, double least):
         """Of all candidates at most one is the one meant: each counts against the others."""
