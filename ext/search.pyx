@@ -2,8 +2,9 @@
 """A search: from what is known of somebody to the records that may be theirs, and how likely each is. See `search.pyi`.
 
 In stages, until one settles it: by the resident id alone, by every key but those of addresses (which take longest to read), by
-every key, and by what the id may be a slip of. Candidates are weighed against strangers, and those of most weight against kin and one another: at most one
-of them is the one meant. What must not go in here: what is compared and weighed how (`linkage_*.h`), files, record bases.
+every key, and by what the id may be a slip of. Candidates are weighed against strangers, and those of most weight against kin and
+one another: at most one of them is the one meant. What must not go in here: what is compared and weighed how (`linkage_*.h`),
+files, record bases.
 """
 
 cimport cython
