@@ -44,7 +44,7 @@ cdef enum:
     DEFINITION_BYTES = 16
     CLOCK_TOLERANCE_MS = 1000  # as in cache/freshness.py
     NOTE_BYTES = 40            # generation of trust, credential, begin and end of a proof
-    LATE_NS = 5_000_000
+    LATE_NS = 5_000_000        # of a chunk
 
 
 cdef class HotMethod:

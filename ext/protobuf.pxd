@@ -101,12 +101,7 @@ cdef inline Slice take_text(Cursor *cursor) noexcept nogil:
 
 # --- writing -----------------------------------------------------------------------------------------------------
 
-cdef inline unsigned char *put_number(unsigned char *at, uint8_t tag, uint64_t value) noexcept nogil:
-    """Write a field of a number; nothing for 0, which is what is read where nothing is written."""
-    if value == 0:
-        return at
-    at[0] = tag
-    at += 1
+cdef inline unsigned char *put_varint(unsigned char *at, uint64_t value) noexcept nogil:
     while value >= 0x80:
         at[0] = <unsigned char>(value | 0x80)
         value >>= 7
@@ -115,17 +110,18 @@ cdef inline unsigned char *put_number(unsigned char *at, uint8_t tag, uint64_t v
     return at + 1
 
 
+cdef inline unsigned char *put_number(unsigned char *at, uint8_t tag, uint64_t value) noexcept nogil:
+    """Write a field of a number; nothing for 0, which is what is read where nothing is written."""
+    if value == 0:
+        return at
+    at[0] = tag
+    return put_varint(at + 1, value)
+
+
 cdef inline unsigned char *put_bytes(unsigned char *at, uint8_t tag, const void *data, Py_ssize_t size) noexcept nogil:
     """Write a field of bytes behind their length, even where there are none. The room: a tag, MOST_VARINT and the bytes."""
-    cdef uint64_t length = <uint64_t>size
     at[0] = tag
-    at += 1
-    while length >= 0x80:
-        at[0] = <unsigned char>(length | 0x80)
-        length >>= 7
-        at += 1
-    at[0] = <unsigned char>length
-    at += 1
+    at = put_varint(at + 1, <uint64_t>size)
     if size > 0:
         memcpy(at, data, size)
     return at + size

@@ -69,10 +69,10 @@ async def client(own: RunningBroker) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-async def answers_itself(broker: RunningBroker, client: AsyncClient) -> bool:
+async def answers_itself(broker: RunningBroker, client: AsyncClient, who: str = WHO, **changes: Any) -> bool:
     """Whether the front knows the caller, and has opened all that it reads."""
     before = counts(broker)
-    await match(client)
+    await match(client, who, **changes)
     return grown(broker, before).get(("natively",)) == 1
 
 
@@ -128,6 +128,7 @@ async def test_a_comparison_reads_the_cached_answer_that_the_core_left(own: Runn
     await put(own, register, interfaces=(interface(standing=STANDING),), grants=(grant(fields=["name"]),))
     async with own.client() as client:
         first = await match(client, REGISTERED, interface=INTERFACE)
+        await eventually(lambda: answers_itself(own, client, REGISTERED, interface=INTERFACE))
         before = counts(own)
         second = await match(client, REGISTERED, interface=INTERFACE)
         assert grown(own, before) == {

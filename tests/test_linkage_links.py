@@ -16,9 +16,9 @@ import pytest
 from bench.linkage_schemas import FEBRL, POPULATION
 from broker._native import normalise
 from broker.demo.synthetic import Register
-from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, estimate, explain, link
+from broker.linkage import Constraint, Decision, Kind, Model, Schema, cluster, decide, dedupe, explain, link
+from broker.linkage import cores as cores_of_linkage
 from broker.linkage import links as linking
-from broker.linkage import schema as packing
 from broker.linkage.cores import in_order
 from broker.linkage.model import Unreadable, probability
 from tests.linkage_kit import Ints, Judged, table
@@ -197,8 +197,7 @@ def test_links_are_the_same_on_any_number_of_cores(cores: int, monkeypatch: pyte
     tables = population(people=4000, seed=13)
     alone = link(tables[Register.OBSERVED], tables[Register.POPULATION], POPULATION)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
-    for module in (linking, packing, estimate):
-        monkeypatch.setattr(module, "_SLICE", 333)
+    monkeypatch.setattr(cores_of_linkage, "_SLICE", 333)
     assert link(tables[Register.OBSERVED], tables[Register.POPULATION], POPULATION).equals(alone, check_metadata=True)
 
 

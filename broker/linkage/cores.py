@@ -15,6 +15,13 @@ from typing import TypeVar
 Result = TypeVar("Result")
 Task = Callable[[], Result]
 
+_SLICE = 50_000  # rows, or pairs, of a task
+
+
+def slices(count: int) -> list[slice]:
+    """Divide so many rows into what is a task each."""
+    return [slice(first, min(first + _SLICE, count)) for first in range(0, count, _SLICE)]
+
 
 def in_order(tasks: Iterable[Task[Result]]) -> Iterator[Result]:
     """Give the results of tasks, the first one first, whatever their number or that of the cores.

@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from broker._native import linkage, linkage_index
-from broker.linkage.cores import do_all, in_order
+from broker.linkage.cores import do_all, in_order, slices
 from broker.linkage.model import DIFFERENT, LEVELS, MISSING, SAME, Floats, Patterns, levels_of
 from broker.linkage.schema import Kind, Rows, Schema
 
 RANDOM_PAIRS = 1_000_000
-_SLICE = 100_000  # pairs of a task
 ROUNDS = 60
 _SEED = 20_180_501
 _STRENGTH = 10.0  # pairs that the prior of a field counts as
@@ -75,8 +74,7 @@ def random_levels(schema: Schema, left: Rows, right: Rows) -> Floats:
     lefts = draw.integers(0, len(left), count).astype(np.uint32)
     rights = draw.integers(0, len(right), count).astype(np.uint32)
     patterns = np.empty(count, np.uint64)
-    slices = (slice(first, first + _SLICE) for first in range(0, count, _SLICE))
-    columns = ((lefts[rows], rights[rows], patterns[rows]) for rows in slices)
+    columns = ((lefts[part], rights[part], patterns[part]) for part in slices(count))
     do_all(functools.partial(linkage_index.compare, schema.layout, left, right, *each) for each in columns)
     distinct, times = np.unique(patterns, return_counts=True)
     levels = levels_of(distinct, len(schema.fields))

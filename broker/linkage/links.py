@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from broker._native import linkage_index as native
 from broker.linkage import blocking, estimate
-from broker.linkage.cores import in_order
+from broker.linkage.cores import in_order, slices
 from broker.linkage.model import LEVELS, Floats, Model, Patterns, levels_of, probability
 from broker.linkage.schema import Rows, Schema
 
@@ -27,7 +27,6 @@ LINK, REVIEW = 0.5, 0.05
 # Of one pair, either way, when clusters are weighed; and what a pair says that no key brought together.
 CLIP, UNCOMPARED = 10.0, -1.0
 MODEL = "model"  # in the metadata of a table of pairs
-_SLICE = 50_000  # rows of a task
 _NOTHING = np.zeros((LEVELS, LEVELS), np.float32)
 
 RowNumbers = npt.NDArray[np.uint32]
@@ -86,7 +85,7 @@ class Linkage:
         pieces = []
         for piece in _pieces(self.index, rows, self.model.weights(), enough, within=within):
             pieces.append(piece)
-            done(min(len(pieces) * _SLICE, len(rows)))
+            done(sum(one.rows for one in pieces))
         left, right, patterns = (np.concatenate(column) for column in zip(*(piece.columns for piece in pieces), strict=True))
         compared = sum(piece.compared for piece in pieces)
         found = Found(left, right, patterns, self.model.log_odds(patterns, self.size), compared)
@@ -169,6 +168,7 @@ def trained(schema: Schema, left: Rows, right: Rows | None = None) -> Linkage:
 
 
 class _Piece(NamedTuple):
+    rows: int  # that were looked up
     columns: tuple[RowNumbers, RowNumbers, Patterns]
     compared: int
 
@@ -177,15 +177,15 @@ def _pieces(
     index: native.Index, rows: Rows, weights: npt.NDArray[np.float32], least: float, *, within: bool, step: int = 1
 ) -> Iterator[_Piece]:
     """Look up every so many rows, in slices; there is always one piece."""
-    total = len(range(0, len(rows), step))
 
-    def look_up(first: int) -> _Piece:
-        count = min(_SLICE, total - first)
-        left, right, patterns, _, compared, _ = index.find(rows, first * step, step, count, weights, least, within)
+    def look_up(part: slice) -> _Piece:
+        first, count = part.start * step, part.stop - part.start
+        left, right, patterns, _, compared, _ = index.find(rows, first, step, count, weights, least, within)
         columns = np.frombuffer(left, np.uint32), np.frombuffer(right, np.uint32), np.frombuffer(patterns, np.uint64)
-        return _Piece(columns, compared)
+        return _Piece(count, columns, compared)
 
-    yield from in_order(functools.partial(look_up, first) for first in range(0, max(total, 1), _SLICE))
+    parts = slices(len(range(0, len(rows), step)))
+    yield from in_order(functools.partial(look_up, part) for part in parts or [slice(0, 0)])
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------

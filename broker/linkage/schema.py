@@ -17,10 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from broker._native import linkage as native
-from broker.linkage.cores import do_all
+from broker.linkage.cores import do_all, slices
 
 _LINE = 64
-_SLICE = 50_000  # rows of a task
 Rows = npt.NDArray[np.uint8]  # a row a record
 
 
@@ -93,10 +92,10 @@ class Schema:
         rows = _aligned(table.num_rows, self.layout.stride)
         columns = [_column(table, field) for field in self.fields]
 
-        def pack(first: int) -> None:
-            self.layout.pack([column.slice(first, _SLICE) for column in columns], rows[first : first + _SLICE])
+        def pack(part: slice) -> None:
+            self.layout.pack([column[part] for column in columns], rows[part])
 
-        do_all(functools.partial(pack, first) for first in range(0, len(rows), _SLICE))
+        do_all(functools.partial(pack, part) for part in slices(len(rows)))
         return rows
 
     def pack_one(self, values: Sequence[str | None]) -> bytes:

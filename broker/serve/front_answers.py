@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -23,7 +23,6 @@ from broker.model.payload import decoded, encoded
 from broker.model.question import check_asserted
 from broker.model.snapshot import authority_of, with_standing
 from broker.records.answer import answered
-from broker.records.rows import Record
 from broker.records.store import Bases
 from broker.records.verdicts import day_of, judge
 
@@ -82,7 +81,7 @@ class Answers:
         operation, base, bases = self._held
         record = bases.look_up(base, key)
         names = dict.fromkeys((*asserted, *self._interface.standing.fields))
-        if _chars(record, operation, names) > _MOST_COMPARED:
+        if _chars(record, (operation.fields.get(name, name) for name in names)) > _MOST_COMPARED:
             return None
         fields = None if record is None else answered(self._interface, operation, record, names)
         return record is not None, judge(self._interface, asserted, fields, day_of(wall_ms, self._zone))
@@ -90,7 +89,7 @@ class Answers:
     def _match_payload(self, ref: int, payload: bytes | None, asserted: Mapping[str, str], wall_ms: int) -> Judged | None:
         check_asserted(asserted, self._interface, self._authority(ref).fields)
         fields = None if payload is None else decoded(payload)
-        if sum(len(str(fields.get(name, ""))) for name in asserted if fields) > _MOST_COMPARED:
+        if _chars(fields, asserted) > _MOST_COMPARED:
             return None
         return payload is not None, judge(self._interface, asserted, fields, day_of(wall_ms, self._zone))
 
@@ -99,7 +98,7 @@ class Answers:
             return None
         operation, base, bases = self._held
         record, names = bases.look_up(base, key), self._authority(ref).fields
-        if _chars(record, operation, names) > _MOST_SHOWN:
+        if _chars(record, (operation.fields.get(name, name) for name in names)) > _MOST_SHOWN:
             return None
         fields = None if record is None else answered(self._interface, operation, record, names)
         payload = encoded(fields, names, encoding)
@@ -112,8 +111,9 @@ class Answers:
         return found
 
 
-def _chars(record: Record | None, operation: RecordsOperation, names: Iterable[str]) -> int:
-    return sum(len(record.get(operation.fields.get(name, name)) or "") for name in names) if record else 0
+def _chars(values: Mapping[str, Any] | None, names: Iterable[str]) -> int:
+    """Count the characters of some values, if there are any."""
+    return sum(len(str(values.get(name) or "")) for name in names) if values else 0
 
 
 def _if_sure(tell: Callable[[], _Told | None]) -> _Told | None:
