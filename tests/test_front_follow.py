@@ -100,7 +100,7 @@ async def test_what_the_command_line_takes_away_the_front_refuses(hot: RunningBr
         began = time.monotonic()
         await eventually(lambda: refused(client))
         print(f"refused {time.monotonic() - began:.2f} s after the command")  # noqa: T201
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert all([await refused(client) for _ in range(20)])
 
 

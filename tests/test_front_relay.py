@@ -171,7 +171,8 @@ async def test_calls_that_are_given_up_at_any_moment_leave_nothing(
     calls = [channel.unary_unary(f"/t/unary_unary_{chance.choice(('echo', 'wait'))}") for _ in range(90)]
     asked = [call(bytes(chance.randrange(200_000)), timeout=chance.random() / 5) for call in calls]
     codes = {await call.code() for call in asked}
-    assert codes == {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
     await wait_for(lambda: methods.running == 0)
     assert (front.front.counters()["open"], front.reasons) == (1, [])
 

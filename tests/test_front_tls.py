@@ -77,7 +77,7 @@ async def test_who_shows_a_certificate_is_answered_natively_until_it_is_revoked(
         began = time.monotonic()
         await eventually(lambda: _is_refused(client))
         print(f"refused {time.monotonic() - began:.2f} s after its revocation")  # noqa: T201
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
     replace(secure.lists, secure.ca.revoke())
 
 
