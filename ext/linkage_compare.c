@@ -251,38 +251,58 @@ static float most_of(const float *levels)
 }
 
 /* By insertion: there are few. */
-static void order_fields(Weights *set, uint32_t count)
+static void insert_field(Weights *set, uint32_t i)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t place = i;
-        for (; place > 0 && set->at[i][LEVEL_DIFFERENT] < set->at[set->order[place - 1]][LEVEL_DIFFERENT]; place--)
-            set->order[place] = set->order[place - 1];
-        set->order[place] = (uint8_t)i;
+    uint32_t place = set->count++;
+    for (; place > 0 && set->at[i][LEVEL_DIFFERENT] < set->at[set->order[place - 1]][LEVEL_DIFFERENT]; place--)
+        set->order[place] = set->order[place - 1];
+    set->order[place] = (uint8_t)i;
+}
+
+static void sum_behind(Weights *set)
+{
+    float behind = 0;
+    for (uint32_t place = set->count; place-- > 0;) {
+        set->most_behind[place] = behind;
+        behind += set->most[set->order[place]];
     }
 }
 
 void weights_set(Weights *set, const Layout *layout, const float *weights, float least)
 {
-    float behind = 0;
     memset(set, 0, sizeof *set);
     set->least = least;
     if (weights != NULL)
         memcpy(set->at, weights, sizeof set->at);
-    order_fields(set, layout->count);
-    for (uint32_t place = layout->count; place-- > 0;) {
-        set->most_behind[place] = behind;
-        behind += most_of(set->at[set->order[place]]);
+    for (uint32_t i = 0; i < layout->count; i++) {
+        set->most[i] = most_of(set->at[i]);
+        insert_field(set, i);
     }
+    sum_behind(set);
+}
+
+void weights_known(Weights *known, const Weights *set, uint64_t own)
+{
+    *known = *set;
+    known->count = 0;
+    for (uint32_t place = 0; place < set->count; place++) {
+        uint32_t i = set->order[place];
+        if ((own >> 4 * i & 15u) == LEVEL_MISSING)
+            known->missing += set->at[i][LEVEL_MISSING];
+        else
+            known->order[known->count++] = (uint8_t)i;
+    }
+    sum_behind(known);
 }
 
 int compare_weighed(Comparison *comparison, const Weights *weights, const uint8_t *one, const uint8_t *other, uint64_t *pattern,
                     float *sum)
 {
-    const Layout *layout = comparison->layout;
+    const FieldCell *fields = comparison->layout->fields;
     *pattern = 0;
-    *sum = 0;
-    for (uint32_t place = 0; place < layout->count; place++) {
-        uint32_t i = weights->order[place], level = compare_fields(comparison, &layout->fields[i], one, other);
+    *sum = weights->missing;
+    for (uint32_t place = 0; place < weights->count; place++) {
+        uint32_t i = weights->order[place], level = compare_fields(comparison, &fields[i], one, other);
         *pattern |= (uint64_t)level << 4 * i;
         *sum += weights->at[i][level];
         if (*sum + weights->most_behind[place] < weights->least)

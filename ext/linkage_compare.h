@@ -62,13 +62,19 @@ uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8
  * with after one or two; `most_behind` is what a pair can still gain behind each place of that order. */
 typedef struct {
     float at[MOST_FIELDS][LEVEL_COUNT];
+    float most[MOST_FIELDS]; /* of each field */
     float most_behind[MOST_FIELDS];
     uint8_t order[MOST_FIELDS];
+    uint32_t count; /* of the fields that are compared */
+    float missing;  /* sum of the weights of those that are not */
     float least;
 } Weights;
 
 /* `weights` has MOST_FIELDS * LEVEL_COUNT numbers; NULL is all zero. */
 void weights_set(Weights *set, const Layout *layout, const float *weights, float least);
+
+/* Leave out the fields that a record does not have: `own` is its pattern with itself. Pairs with it are done with sooner. */
+void weights_known(Weights *known, const Weights *set, uint64_t own);
 
 /* Whether the weights of a pair add up to the least; it is not compared to the end when they no longer can, and then there is
  * no pattern. */

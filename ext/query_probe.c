@@ -17,9 +17,9 @@ typedef struct {
     uint32_t fresh[PROBE_MOST]; /* slots of the delta, some named twice */
     uint32_t fresh_count;
     uint32_t looks; /* that are left */
-    uint32_t is_cut;
+    uint32_t is_cut, has_rarest;
     uint32_t *slots;
-    uint32_t count, most;
+    uint32_t count, most, enough;
     uint32_t table[TABLE_MOST]; /* 1 + slot of what was taken, by its hash; 0: free */
     uint32_t table_mask;
 } Probe;
@@ -165,26 +165,37 @@ static int take_all(Probe *probe, const uint32_t *slots, uint32_t count, uint32_
 
 static void take_candidates(Probe *probe)
 {
-    uint32_t rows = probe->index->rows;
+    uint32_t rows = probe->index->rows, is_chain_cut = probe->is_cut;
 
     clear_table(probe);
     if (!take_all(probe, probe->fresh, probe->fresh_count, rows, UINT32_MAX))
         return;
-    for (uint32_t i = 0; i < probe->span_count; i++)
-        if (!take_all(probe, probe->spans[i].slots, probe->spans[i].count, 0, rows))
+    probe->has_rarest = !is_chain_cut && probe->span_count == 0;
+    for (uint32_t i = 0; i < probe->span_count; i++) {
+        PostingsSpan span = probe->spans[i];
+        if (span.slots[0] == POSTINGS_TOO_FREQUENT) /* it stands for many, which are not there */
+            continue;
+        if (probe->has_rarest && probe->count >= probe->enough) {
+            probe->is_cut = 1;
             return;
+        }
+        if (!take_all(probe, span.slots, span.count, 0, rows))
+            return;
+        probe->has_rarest = !is_chain_cut;
+    }
 }
 
-Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most)
+Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most, uint32_t enough)
 {
     Probe probe; /* of which little is written: the tables are as long as they need to be */
 
     probe.index = index;
     probe.visible = index->delta.header == NULL ? 0 : delta_visible(&index->delta);
-    probe.span_count = probe.fresh_count = probe.count = 0;
+    probe.span_count = probe.fresh_count = probe.count = probe.has_rarest = 0;
     probe.is_cut = count > PROBE_MOST_KEYS;
     probe.slots = slots;
     probe.most = most < PROBE_MOST ? most : PROBE_MOST;
+    probe.enough = enough;
     probe.looks = PROBE_LOOKS * probe.most;
     count = count < PROBE_MOST_KEYS ? count : PROBE_MOST_KEYS;
     query_prefetch(index, keys, count);
@@ -197,5 +208,5 @@ Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, 
     }
     probe.looks = PROBE_LOOKS * probe.most; /* changes do not use up those of the rest */
     take_candidates(&probe);
-    return (Probed){probe.count, probe.is_cut, probe.visible};
+    return (Probed){probe.count, probe.is_cut, probe.has_rarest, probe.visible};
 }

@@ -1,10 +1,11 @@
 # cython: language_level=3
 """A search: from what is known of somebody to the records that may be theirs, and how likely each is. See `search.pyi`.
 
-In stages, until one settles it: by the resident id alone, by every key but those of addresses (which take longest to read), by
-every key, and by what the id may be a slip of. Candidates are weighed against strangers, and those of most weight against kin and
-one another: at most one of them is the one meant. What must not go in here: what is compared and weighed how (`linkage_*.h`),
-files, record bases.
+In stages, until one settles it: by the resident id alone; by every key but those of addresses (which take longest to read), and
+what a wrong id may be a slip of; by every key. Of a stage the rarest keys come first: who agrees on all that is known has all of
+the query's keys, so nobody else behind the others comes near. Candidates are weighed against strangers, and those of most weight
+against kin and one another: at most one of them is the one meant. What must not go in here: what is compared and weighed how
+(`linkage_*.h`), files, record bases.
 """
 
 cimport cython
@@ -20,11 +21,13 @@ from broker._native.linkage_index cimport (
     Comparison,
     KeyPlan,
     Weights,
+    compare_records,
     compare_weighed,
     comparison_close,
     comparison_open,
     key_alone,
     record_keys,
+    weights_known,
     weights_set,
 )
 from broker._native.query_index cimport PROBE_MOST_KEYS, Index, Probed, index_record, query_probe
@@ -40,6 +43,10 @@ from linkage_cells cimport (
     cell_value,
 )
 from normal_identifier cimport IDENTIFIER_CHARS, MOST_REPAIRS, NormalIdentifier, repairs_of
+
+cdef extern from "linkage_compare.h" nogil:
+    enum:
+        LEVEL_SAME
 
 cdef extern from "linkage_posterior.h" nogil:
     enum:
@@ -57,10 +64,13 @@ cdef extern from "linkage_posterior.h" nogil:
     double posterior_log_odds(const Posterior *posterior, uint64_t pattern, uint32_t *rival)
 
 cdef enum:
-    MOST_COMPARED = 512        # candidates of one probe
+    MOST_COMPARED = 256        # candidates of one probe
+    FIRST_COMPARED = 24        # those with the rarest keys: enough to begin with
+    ODDS_BITS = 10             # of the place of a pattern
     MOST_WEIGHED = 32          # of them by all classes
     NO_RULE = 0xFFFFFFFF
 
+cdef uint64_t PATTERN_MIX = 0x9E3779B97F4A7C15  # 2^64 by the golden ratio
 cdef double SETTLED = 9.0      # logarithm of odds: one in 8,000 that it is somebody else
 cdef double LEAST_LOG = -9.0   # what is less likely is no candidate
 cdef double MOST_LOG = 60.0    # beyond which odds are as good as certain, and sums of them stay numbers
@@ -71,12 +81,20 @@ cdef struct Candidate:
     uint64_t pattern
     double log_odds            # until it is weighed by all classes, against strangers alone
 
+cdef struct Odds:
+    uint64_t pattern
+    double log_odds
+    uint32_t rival
+
 cdef struct Query:
     uint8_t row[MOST_STRIDE]
     uint64_t keys[PROBE_MOST_KEYS]
     uint32_t key_count
     Candidate best[MOST_WEIGHED]
     uint32_t found
+    uint64_t own               # pattern of the row with itself
+    Weights weights            # of what is known
+    Probed probed
 
 
 @cython.final
@@ -89,6 +107,7 @@ cdef class Search:
     cdef bint is_open
     cdef Weights weights       # of a match against strangers
     cdef Posterior posterior
+    cdef Odds odds[1 << ODDS_BITS]
     cdef uint32_t id_field
     cdef uint32_t id_rule
 
@@ -99,6 +118,7 @@ cdef class Search:
             raise ValueError("index: is not of this layout and plan")
         self.load(levels, pairs)
         self.load_guards(guards, guarded)
+        self.clear_odds()
         self.id_field = self.id_rule = NO_RULE
         self.find_id_rule()
         if comparison_open(&self.comparison, &plan.layout.c, loaded_characters()) != 0:
@@ -145,6 +165,14 @@ cdef class Search:
         self.posterior.guarded = guarded
         return 0
 
+    cdef void clear_odds(self) noexcept:
+        """Every place holds a pattern: that of two of whom nothing is known."""
+        cdef uint32_t i
+        memset(self.odds, 0, sizeof(self.odds))
+        self.odds[0].log_odds = posterior_log_odds(&self.posterior, 0, &self.odds[0].rival)
+        for i in range(1, 1 << ODDS_BITS):
+            self.odds[i] = self.odds[0]
+
     cdef void find_id_rule(self) noexcept:
         cdef uint32_t r
         for r in range(self.plan.c.rule_count):
@@ -160,20 +188,28 @@ cdef class Search:
         cdef Query query
         self.index.check_open()
         memset(query.row, 0, self.plan.layout.c.stride)
-        self.plan.layout.fill_cells(query.row, values, False, True)
-        query.found = 0
+        self.take_values(&query, values, False)
         if self.take_id_key(&query):
-            self.probe(&query)
+            self.probe(&query, MOST_COMPARED)
         if not is_settled(&query):
             self.take_every_key(&query)
-            self.probe(&query)
-        if not is_settled(&query) and self.has_address(values):
-            self.plan.layout.fill_cells(query.row, values, True, False)
-            self.take_every_key(&query)
-            self.probe(&query)
-        if not is_settled(&query) and self.take_repairs(&query):
-            self.probe(&query)
+            self.probe(&query, FIRST_COMPARED)
+        if not is_settled(&query):
+            if self.has_address(values):
+                self.take_values(&query, values, True)
+                self.take_every_key(&query)
+                self.probe(&query, FIRST_COMPARED)
+            if query.probed.is_cut and not is_settled(&query) and not self.is_agreed(&query):
+                self.probe(&query, MOST_COMPARED)
         return self.told(&query, min(most, <uint32_t>MOST_WEIGHED), least)
+
+    cdef int take_values(self, Query *query, tuple values, bint addresses) except -1:
+        """Pack what is known: all but addresses, or those."""
+        self.plan.layout.fill_cells(query.row, values, addresses, not addresses)
+        query.own = compare_records(&self.comparison, query.row, query.row)
+        weights_known(&query.weights, &self.weights, query.own)
+        query.found = 0
+        return 0
 
     cdef inline uint64_t id_of(self, const Query *query) noexcept:
         """The resident id as it is packed; 0 if none is known."""
@@ -197,15 +233,14 @@ cdef class Search:
         query.keys[query.key_count] = key_alone(cell_value(KIND_RESIDENT_ID, <const uint8_t *>&id), self.id_rule)
         query.key_count += 1
 
-    cdef bint take_repairs(self, Query *query) noexcept:
-        """Add the keys of the numbers that a wrong id may be a slip of; whether there are any."""
+    cdef void take_repairs(self, Query *query) noexcept:
+        """Add the keys of the numbers that a wrong id may be a slip of."""
         cdef NormalIdentifier id
         cdef uint8_t repairs[MOST_REPAIRS * IDENTIFIER_CHARS]
         cdef uint64_t value, number = self.id_of(query) & ID_NUMBER, rest = number // 11
-        cdef uint32_t before = query.key_count
         cdef int i, k
         if not self.id_of(query) & ID_PRESENT or self.id_of(query) & (ID_VALID | ID_OTHER):
-            return False
+            return
         id.size = IDENTIFIER_CHARS
         id.chars[17] = <uint8_t>(c'X' if number % 11 == 10 else c'0' + number % 11)
         for i in range(16, -1, -1):
@@ -218,29 +253,48 @@ cdef class Search:
             k = IDENTIFIER_CHARS * i + 17
             value = 11 * value + (10 if repairs[k] == c'X' else repairs[k] - c'0')
             self.take_id(query, value | ID_PRESENT | ID_VALID)
-        return query.key_count > before
 
     cdef void take_every_key(self, Query *query) noexcept:
         record_keys(&self.plan.c, &self.plan.layout.c, loaded_characters(), query.row, query.keys)
         query.key_count = self.plan.c.keys
+        self.take_repairs(query)
 
-    cdef void probe(self, Query *query) noexcept:
-        """Find candidates, keep those of most weight, and weigh these by all classes; the likeliest first."""
+    cdef void probe(self, Query *query, uint32_t enough) noexcept:
+        """Find candidates, until there are enough; keep those of most weight, and weigh these by all classes; the likeliest first."""
         cdef uint32_t slots[MOST_COMPARED]
-        cdef Probed probed = query_probe(&self.index.index, query.keys, query.key_count, slots, MOST_COMPARED)
         cdef Candidate candidate
         cdef float weight
         cdef uint32_t i
+        query.probed = query_probe(&self.index.index, query.keys, query.key_count, slots, MOST_COMPARED, enough)
         query.found = 0
-        for i in range(probed.count):
+        for i in range(query.probed.count):
             candidate.slot = slots[i]
-            if compare_weighed(&self.comparison, &self.weights, query.row, index_record(&self.index.index, slots[i]),
+            if compare_weighed(&self.comparison, &query.weights, query.row, index_record(&self.index.index, slots[i]),
                                &candidate.pattern, &weight):
                 candidate.log_odds = weight
                 keep(query, &candidate)
         for i in range(query.found):
-            query.best[i].log_odds = posterior_log_odds(&self.posterior, query.best[i].pattern, &query.best[i].rival)
+            self.weigh(&query.best[i])
         sort(query.best, query.found)
+
+    cdef inline void weigh(self, Candidate *candidate) noexcept:
+        """Weigh by all classes. Many share a pattern, and what it comes to takes logarithms."""
+        cdef Odds *odds = &self.odds[(candidate.pattern * PATTERN_MIX) >> (64 - ODDS_BITS)]
+        if odds.pattern != candidate.pattern:
+            odds.pattern = candidate.pattern
+            odds.log_odds = posterior_log_odds(&self.posterior, candidate.pattern, &odds.rival)
+        candidate.log_odds, candidate.rival = odds.log_odds, odds.rival
+
+    cdef bint is_agreed(self, const Query *query) noexcept:
+        """Whether somebody agrees on all that is known, and whoever else does was found as well."""
+        cdef uint64_t own = query.own, pattern = query.best[0].pattern
+        if query.found == 0 or not query.probed.has_rarest:
+            return False
+        while own != 0:
+            if (pattern & 0xF) < min(own & 0xF, <uint64_t>LEVEL_SAME):
+                return False
+            own, pattern = own >> 4, pattern >> 4
+        return True
 
     cdef list told(self, Query *query, uint32_t most, double least):
         """Of all candidates at most one is the one meant: each counts against the others."""
@@ -259,8 +313,8 @@ cdef class Search:
 
 
 cdef inline bint is_settled(const Query *query) noexcept nogil:
-    """Whether one is certain, and no other comes near."""
-    if query.found == 0 or query.best[0].log_odds < SETTLED:
+    """Whether one is certain, and no other comes near: whoever else has the rarest of the keys was compared as well."""
+    if query.found == 0 or not query.probed.has_rarest or query.best[0].log_odds < SETTLED:
         return False
     return query.found == 1 or query.best[0].log_odds - query.best[1].log_odds >= SETTLED
 

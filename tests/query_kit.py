@@ -67,18 +67,19 @@ class Built:
 
 def build(names: list[bytes], records: list[bytes], keys: Words, cap: int = 0, most: int | None = None) -> Built:
     most = keys.size if most is None else most
-    postings = query_build.Postings(memory(query_build.scratch_bytes(most)), most, KEYS)
+    stride, per_record = len(records[0]) if records else STRIDE, keys.shape[1]
+    postings = query_build.Postings(memory(query_build.scratch_bytes(most)), most, per_record)
     for at in range(0, len(names), 1000):
         postings.add(np.ascontiguousarray(keys[at : at + 1000]))
     words, heap = query_build.key_words(names, 0)
     at = query_build.places(
-        len(names), STRIDE, keys_per_record=KEYS, pairs=postings.pairs, heap_bytes=len(heap), learned_bytes=len(LEARNED)
+        len(names), stride, keys_per_record=per_record, pairs=postings.pairs, heap_bytes=len(heap), learned_bytes=len(LEARNED)
     )
     file = memory(at["file"])
     for begin, part in ((at["records"], b"".join(records)), (at["words"], words), (at["heap"], heap)):
         file[begin : begin + len(part)] = part
     size = postings.seal(
-        file, stride=STRIDE, heap_bytes=len(heap), cap=cap, layout=LAYOUT, learned=LEARNED, build=BUILD, built_at_ms=1
+        file, stride=stride, heap_bytes=len(heap), cap=cap, layout=LAYOUT, learned=LEARNED, build=BUILD, built_at_ms=1
     )
     held = zip(records, keys.tolist(), strict=True)
     return Built(file, size, Truth(dict(zip(names, held, strict=True))))

@@ -1,6 +1,6 @@
 """A search in an index of packed records (ext/search.pyx): who may be meant by what is known, and how likely each is.
 
-The time does not grow with how many records are alike: at most 512 candidates of a probe are compared.
+The time does not grow with how many records are alike: at most 256 candidates of a probe are compared.
 """
 
 from collections.abc import Buffer, Sequence  # type: ignore[attr-defined]

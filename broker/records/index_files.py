@@ -42,7 +42,11 @@ def remove_others(generation: Path, build: int) -> None:
 def mapped(path: Path, *, writable: bool = False) -> mmap.mmap:
     """Map a file as long as it is. Raises OSError, or ValueError if it is empty."""
     with path.open("r+b" if writable else "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
+    if not writable:
+        with contextlib.suppress(OSError):  # a kernel or file system that has none: what is looked up all over takes a sixth longer
+            memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 @contextlib.contextmanager

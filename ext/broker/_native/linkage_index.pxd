@@ -35,6 +35,8 @@ cdef extern from "linkage_compare.h" nogil:
         pass
     ctypedef struct Weights:
         float least
+    void weights_known(Weights *known, const Weights *set, uint64_t own)
+    uint64_t compare_records(Comparison *comparison, const uint8_t *one, const uint8_t *other)
     int comparison_open(Comparison *comparison, const CLayout *layout, const Characters *characters)
     void comparison_close(Comparison *comparison)
     void weights_set(Weights *set, const CLayout *layout, const float *weights, float least)

@@ -80,9 +80,11 @@ cdef extern from "query_probe.h" nogil:
     ctypedef struct Probed:
         uint32_t count
         bint is_cut
+        bint has_rarest
         uint64_t visible
     void query_prefetch(const QueryIndex *index, const uint64_t *keys, size_t count)
-    Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most)
+    Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most,
+                       uint32_t enough)
 
 
 @cython.final
