@@ -52,6 +52,7 @@ bench: setup
 bench-large: setup
 	QUERY_INDEX_PEOPLE=30000000 $(BIN)/python -m bench query_index --rounds 3
 	SEARCH_PEOPLE=30000000 $(BIN)/python -m bench search --rounds 3
+	BROKER_BENCH_PEOPLE=30000000 $(BIN)/python -m bench linkage --rounds 1
 
 load: setup $(STAMPS)/load
 	$(BIN)/python -m loadtests

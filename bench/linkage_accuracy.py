@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ def measures(pairs: pa.Table, own: Whose, others: Whose, truth: int) -> Measures
 
 def population(people: int, seed: int) -> Measures:
     """Link synthetic people; told by the case of the truth too."""
-    world, cases = made(people, seed)
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        world = made(people, seed, Path(directory))
+    cases = np.array(world.cases.to_pylist())
     pairs = link(world.left, world.right, POPULATION)
     truth = int(np.isin(world.own, world.others).sum())
     found = measures(pairs, world.own, world.others, truth)

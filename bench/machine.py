@@ -47,6 +47,15 @@ def on_server_core() -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+@contextlib.contextmanager
+def on_all_cores() -> Iterator[None]:
+    """Within the context this process may use what it was given at its start."""
+    if PINNED:
+        os.sched_setaffinity(0, CORES)
+    yield
+    pin_load()
+
+
 def cpu_s(pid: int) -> float:
     """Return the processor time that a process has used, of the system and its own, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
