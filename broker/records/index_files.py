@@ -44,7 +44,7 @@ def mapped(path: Path, *, writable: bool = False) -> mmap.mmap:
     with path.open("r+b" if writable else "rb") as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
     if not writable:
-        with contextlib.suppress(OSError):  # a kernel or file system that has none: what is looked up all over takes a sixth longer
+        with contextlib.suppress(OSError):  # where there are none, what is looked up all over takes a sixth longer
             memory.madvise(mmap.MADV_HUGEPAGE)
     return memory
 
