@@ -184,7 +184,7 @@ cdef class Index:
         try:
             if view.len % 8 or <size_t>view.buf % 8:
                 raise ValueError("keys: must be words of 64 bits, aligned to 8 bytes")
-            probed = query_probe(&self.index, <const uint64_t *>view.buf, <size_t>view.len // 8, slots, most, most)
+            probed = query_probe(&self.index, <const uint64_t *>view.buf, <size_t>view.len // 8, 0, slots, most, most)
         finally:
             PyBuffer_Release(&view)
         return [slots[i] for i in range(probed.count)], bool(probed.is_cut)

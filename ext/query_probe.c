@@ -13,7 +13,8 @@ typedef struct {
     const QueryIndex *index;
     uint64_t visible;
     PostingsSpan spans[PROBE_MOST_KEYS];
-    uint32_t span_count;
+    uint8_t is_own[PROBE_MOST_KEYS]; /* of each span */
+    uint32_t span_count, own_count;
     uint32_t fresh[PROBE_MOST]; /* slots of the delta, some named twice */
     uint32_t fresh_count;
     uint32_t looks; /* that are left */
@@ -33,23 +34,27 @@ void query_prefetch(const QueryIndex *index, const uint64_t *keys, size_t count)
 /* --- first and second stage: spans, and chains of the delta ------------------------------------------------------------------ */
 
 /* The rarest first; there are few, and most of them are of one or two slots. */
-static void insert_span(Probe *probe, PostingsSpan span)
+static void insert_span(Probe *probe, PostingsSpan span, uint8_t is_own)
 {
     uint32_t at = probe->span_count++;
 
-    for (; at > 0 && probe->spans[at - 1].count > span.count; at--)
+    for (; at > 0 && probe->spans[at - 1].count > span.count; at--) {
         probe->spans[at] = probe->spans[at - 1];
+        probe->is_own[at] = probe->is_own[at - 1];
+    }
     probe->spans[at] = span;
+    probe->is_own[at] = is_own;
+    probe->own_count += is_own;
 }
 
-static void find_spans(Probe *probe, const uint64_t *keys, size_t count)
+static void find_spans(Probe *probe, const uint64_t *keys, size_t count, size_t own)
 {
     for (size_t i = 0; i < count; i++) {
         PostingsSpan span = postings_find(&probe->index->postings, keys[i]);
         if (span.count == 0)
             continue;
         postings_prefetch_slots(span);
-        insert_span(probe, span);
+        insert_span(probe, span, i < own);
     }
 }
 
@@ -170,7 +175,7 @@ static void take_candidates(Probe *probe)
     clear_table(probe);
     if (!take_all(probe, probe->fresh, probe->fresh_count, rows, UINT32_MAX))
         return;
-    probe->has_rarest = !is_chain_cut && probe->span_count == 0;
+    probe->has_rarest = !is_chain_cut && probe->own_count == 0;
     for (uint32_t i = 0; i < probe->span_count; i++) {
         PostingsSpan span = probe->spans[i];
         if (span.slots[0] == POSTINGS_TOO_FREQUENT) /* it stands for many, which are not there */
@@ -181,17 +186,19 @@ static void take_candidates(Probe *probe)
         }
         if (!take_all(probe, span.slots, span.count, 0, rows))
             return;
-        probe->has_rarest = !is_chain_cut;
+        if (probe->is_own[i])
+            probe->has_rarest = !is_chain_cut;
     }
 }
 
-Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most, uint32_t enough)
+Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, size_t own, uint32_t *slots, uint32_t most,
+                   uint32_t enough)
 {
     Probe probe; /* of which little is written: the tables are as long as they need to be */
 
     probe.index = index;
     probe.visible = index->delta.header == NULL ? 0 : delta_visible(&index->delta);
-    probe.span_count = probe.fresh_count = probe.count = probe.has_rarest = 0;
+    probe.span_count = probe.own_count = probe.fresh_count = probe.count = probe.has_rarest = 0;
     probe.is_cut = count > PROBE_MOST_KEYS;
     probe.slots = slots;
     probe.most = most < PROBE_MOST ? most : PROBE_MOST;
@@ -201,7 +208,7 @@ Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, 
     query_prefetch(index, keys, count);
     if (probe.visible != 0)
         prefetch_heads(&index->delta, keys, count);
-    find_spans(&probe, keys, count);
+    find_spans(&probe, keys, count, own);
     if (probe.visible != 0) {
         walk_chains(&probe, keys, count);
         prefetch_deaths(&probe);

@@ -17,7 +17,7 @@
 typedef struct {
     uint32_t count;  /* of the candidates written */
     uint32_t is_cut; /* not all that could have been were looked at */
-    uint32_t has_rarest; /* all that have the rarest of the keys were */
+    uint32_t has_rarest; /* all that have the rarest of the own keys were */
     uint64_t visible; /* entries of the delta that were taken into account */
 } Probed;
 
@@ -25,8 +25,9 @@ typedef struct {
 void query_prefetch(const QueryIndex *index, const uint64_t *keys, size_t count);
 
 /* Write the slots of records in force that have one of the keys, each once, and at most `most` of them; ask for their records. Once
- * there are `enough` no further bucket is begun. Keys beyond PROBE_MOST_KEYS and candidates beyond PROBE_MOST are left out; keys
+ * there are `enough`, and the rarest of the first `own` keys was looked at, no further bucket is begun. Keys beyond PROBE_MOST_KEYS and candidates beyond PROBE_MOST are left out; keys
  * of 0 are none. */
-Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most, uint32_t enough);
+Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, size_t own, uint32_t *slots, uint32_t most,
+                   uint32_t enough);
 
 #endif

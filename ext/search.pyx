@@ -90,6 +90,7 @@ cdef struct Query:
     uint8_t row[MOST_STRIDE]
     uint64_t keys[PROBE_MOST_KEYS]
     uint32_t key_count
+    uint32_t own_keys          # of them: whoever agrees on all has those, and not what an id may be a slip of
     Candidate best[MOST_WEIGHED]
     uint32_t found
     uint64_t own               # pattern of the row with itself
@@ -220,6 +221,7 @@ cdef class Search:
         query.key_count = 0
         if self.id_of(query) & ID_VALID:
             self.take_id(query, self.id_of(query))
+        query.own_keys = query.key_count
         return query.key_count > 0
 
     cdef bint has_address(self, tuple values) noexcept:
@@ -256,7 +258,7 @@ cdef class Search:
 
     cdef void take_every_key(self, Query *query) noexcept:
         record_keys(&self.plan.c, &self.plan.layout.c, loaded_characters(), query.row, query.keys)
-        query.key_count = self.plan.c.keys
+        query.key_count = query.own_keys = self.plan.c.keys
         self.take_repairs(query)
 
     cdef void probe(self, Query *query, uint32_t enough) noexcept:
@@ -265,7 +267,9 @@ cdef class Search:
         cdef Candidate candidate
         cdef float weight
         cdef uint32_t i
-        query.probed = query_probe(&self.index.index, query.keys, query.key_count, slots, MOST_COMPARED, enough)
+        query.probed = query_probe(
+            &self.index.index, query.keys, query.key_count, query.own_keys, slots, MOST_COMPARED, enough
+        )
         query.found = 0
         for i in range(query.probed.count):
             candidate.slot = slots[i]
@@ -291,8 +295,8 @@ cdef class Search:
         if query.found == 0 or not query.probed.has_rarest:
             return False
         while own != 0:
-            if (pattern & 0xF) < min(own & 0xF, <uint64_t>LEVEL_SAME):
-                return False
+            if own & 0xF and (pattern & 0xF) < LEVEL_SAME:
+                return False           # nor if it is known in part: who agrees on that may have other keys
             own, pattern = own >> 4, pattern >> 4
         return True
 

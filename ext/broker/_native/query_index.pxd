@@ -83,8 +83,8 @@ cdef extern from "query_probe.h" nogil:
         bint has_rarest
         uint64_t visible
     void query_prefetch(const QueryIndex *index, const uint64_t *keys, size_t count)
-    Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, uint32_t *slots, uint32_t most,
-                       uint32_t enough)
+    Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, size_t own, uint32_t *slots,
+                       uint32_t most, uint32_t enough)
 
 
 @cython.final
