@@ -121,11 +121,11 @@ async def test_another_process_sees_a_revocation_in_the_file(own: RunningBroker)
 
 def _break_database(own: RunningBroker) -> None:
     (own.directory / "data" / "control.db").rename(own.directory / "data" / "away.db")
-    (own.directory / "data" / "control.db").mkdir()
+    (own.directory / "data" / "control.db").symlink_to(own.directory)  # which is no database
 
 
 def _mend_database(own: RunningBroker) -> None:
-    (own.directory / "data" / "control.db").rmdir()
+    """At once: a core that looks in between would find nothing, and make a database of its own."""
     (own.directory / "data" / "away.db").rename(own.directory / "data" / "control.db")
 
 
