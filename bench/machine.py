@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,26 +34,26 @@ def pin_load() -> None:
 
 
 @contextlib.contextmanager
-def on_server_core() -> Iterator[None]:
-    """Within the context a process that is started starts on the core of the servers: it inherits ours."""
+def _on(cores: Iterable[int]) -> Iterator[None]:
     if not PINNED:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {SERVER_CORE})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
 
 
-@contextlib.contextmanager
-def on_all_cores() -> Iterator[None]:
+def on_server_core() -> contextlib.AbstractContextManager[None]:
+    """Within the context a process that is started starts on the core of the servers: it inherits ours."""
+    return _on({SERVER_CORE})
+
+
+def on_all_cores() -> contextlib.AbstractContextManager[None]:
     """Within the context this process may use what it was given at its start."""
-    if PINNED:
-        os.sched_setaffinity(0, CORES)
-    yield
-    pin_load()
+    return _on(CORES)
 
 
 def cpu_s(pid: int) -> float:

@@ -24,9 +24,9 @@ typedef struct {
 /* Ask for what `query_probe` reads first. Worth calling for some queries ahead, when there are many. */
 void query_prefetch(const QueryIndex *index, const uint64_t *keys, size_t count);
 
-/* Write the slots of records in force that have one of the keys, each once, and at most `most` of them; ask for their records. Once
- * there are `enough`, and the rarest of the first `own` keys was looked at, no further bucket is begun. Keys beyond PROBE_MOST_KEYS and candidates beyond PROBE_MOST are left out; keys
- * of 0 are none. */
+/* Write the slots of records in force that have one of the keys, each once, and at most `most` of them; ask for their records.
+ * Once there are `enough`, and the rarest of the first `own` keys was looked at, no further bucket is begun. Keys beyond
+ * PROBE_MOST_KEYS and candidates beyond PROBE_MOST are left out; keys of 0 are none. */
 Probed query_probe(const QueryIndex *index, const uint64_t *keys, size_t count, size_t own, uint32_t *slots, uint32_t most,
                    uint32_t enough);
 

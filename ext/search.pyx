@@ -262,7 +262,7 @@ cdef class Search:
         self.take_repairs(query)
 
     cdef void probe(self, Query *query, uint32_t enough) noexcept:
-        """Find candidates, until there are enough; keep those of most weight, and weigh these by all classes; the likeliest first."""
+        """Find candidates until there are enough, keep those of most weight, weigh these by all classes; the likeliest first."""
         cdef uint32_t slots[MOST_COMPARED]
         cdef Candidate candidate
         cdef float weight
@@ -317,7 +317,7 @@ cdef class Search:
 
 
 cdef inline bint is_settled(const Query *query) noexcept nogil:
-    """Whether one is certain, and no other comes near: whoever else has the rarest of the keys was compared as well."""
+    """Whether one is certain, and no other comes near: whoever else has the rarest of its own keys was compared too."""
     if query.found == 0 or not query.probed.has_rarest or query.best[0].log_odds < SETTLED:
         return False
     return query.found == 1 or query.best[0].log_odds - query.best[1].log_odds >= SETTLED

@@ -100,7 +100,7 @@ async def test_what_the_command_line_takes_away_the_front_refuses(hot: RunningBr
         began = time.monotonic()
         await eventually(lambda: refused(client))
         print(f"refused {time.monotonic() - began:.2f} s after the command")  # noqa: T201
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 3
         assert all([await refused(client) for _ in range(20)])
 
 
@@ -281,7 +281,7 @@ async def test_a_purge_holds_for_the_very_next_call(hot: RunningBroker, register
             register.add(WHO, f"名{number}")
             assert await hot.purge(subject=WHO) == 1
             assert [(await ask(client)).fields["name"] for _ in range(4)] == [f"名{number}"] * 4
-        wait_until(lambda: natively(hot) - before >= 45)  # of 90: some are relayed on a busy machine
+        wait_until(lambda: natively(hot) - before >= 80)
 
 
 async def test_a_cache_made_anew_is_not_read_from_the_old_files(hot: RunningBroker, register: Register) -> None:

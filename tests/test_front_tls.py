@@ -72,19 +72,20 @@ def _all_show(site: Site, pem: bytes) -> bool:
 async def test_who_shows_a_certificate_is_answered_natively_until_it_is_revoked(secure: Site) -> None:
     lost = secure.ca.issue("lost", "uri:spiffe://city/tax-hall")
     async with secure.client(lost) as client:
-        await eventually(lambda: _is_answered_natively(secure, client))
+        await eventually(lambda: _are_answered_natively(secure, client))
         replace(secure.lists, secure.ca.revoke(lost))
         began = time.monotonic()
         await eventually(lambda: _is_refused(client))
         print(f"refused {time.monotonic() - began:.2f} s after its revocation")  # noqa: T201
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 3
     replace(secure.lists, secure.ca.revoke())
 
 
-async def _is_answered_natively(site: Site, client: AsyncClient) -> bool:
-    """Whether the front itself answers: it relays until it has what the core knows of the caller."""
+async def _are_answered_natively(site: Site, client: AsyncClient) -> bool:
+    """Whether the front itself answers five in a row: it relays until it has what the core knows of the caller."""
     before = natively(site.broker)
-    return (await ask(client)).provenance.source == "CACHE" and natively(site.broker) == before + 1
+    answers = [await ask(client) for _ in range(5)]
+    return {answer.provenance.source for answer in answers} == {"CACHE"} and natively(site.broker) == before + 5
 
 
 async def _is_refused(client: AsyncClient) -> bool:

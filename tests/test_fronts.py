@@ -194,7 +194,7 @@ async def test_a_killed_front_is_replaced_at_once(make: Callable[..., RunningBro
         with pytest.raises(CallFailed, match="UNAVAILABLE"):
             await in_flight
         await load.goes_on()
-    assert outage_s < 10
+    assert outage_s < 3
     assert load.codes <= {"UNAVAILABLE"}
     callers = [number for number, _, _ in load.failures]
     assert len(callers) == len(set(callers)), "nobody has lost more than the one call that was in flight"
@@ -292,7 +292,7 @@ def test_fronts_that_cannot_start_are_tried_ever_more_slowly_and_are_no_hindranc
     wait_until(lambda: broker.log_file.read_text().count('"event":"front died"') >= 5)
     began = time.monotonic()
     assert broker.stop() == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 3
 
 
 # --- a core that dies or stands still ----------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ async def test_hits_outlive_the_core_and_other_calls_are_told_when_to_ask_again(
         began = time.monotonic()
         await eventually(lambda: _answers(load, channel))
         print(f"relayed again {time.monotonic() - began:.2f} s after the core served")  # noqa: T201
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 3
         await load.goes_on()
     assert load.failures == []
     told = failure.value

@@ -48,7 +48,7 @@ def born_in(year: int, count: int) -> list[str]:
     return [f"{year}-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in range(count)]
 
 
-SAME_YEAR = tuple((NAME, born) for born in born_in(1985, 300))  # more than share a key: it is dropped
+SAME_YEAR = tuple((NAME, born) for born in born_in(1985, 280))  # more than share a key: it is dropped
 SAME_DAY = tuple((NAME, f"{year}-11-22") for year in range(1920, 1980))
 BORN_THEN = tuple((name, BORN) for name in ("王" + other for other in "伟芳娜敏静丽勇艳杰娟涛明超秀霞平刚桂玉萍红鹏华飞")) * 3
 OTHERS = tuple(crowd(2000))
@@ -57,7 +57,7 @@ OTHERS = tuple(crowd(2000))
 @pytest.mark.parametrize("place", [0, 1000, -1], ids=["first", "between", "last"])
 def test_who_agrees_on_all_is_found_however_many_share_each_key(place: int) -> None:
     """A key that was dropped says nothing of who has it, and is not the rarest."""
-    people = [*SAME_YEAR[:280], *SAME_DAY, *BORN_THEN, *OTHERS]
+    people = [*SAME_YEAR, *SAME_DAY, *BORN_THEN, *OTHERS]
     place %= len(people) + 1
     people.insert(place, (NAME, BORN))
     held = [slot for slot, person in enumerate(people) if person == (NAME, BORN)]

@@ -161,7 +161,7 @@ async def test_a_provider_that_hangs_costs_no_more_than_the_time_given() -> None
     async with grpc_server(hang) as target:
         began = time.monotonic()
         assert type(await failure(target, timeout_s=0.2)) is ProviderTimeout
-        assert 0.15 < time.monotonic() - began < 5
+        assert 0.15 < time.monotonic() - began < 1
 
 
 async def test_a_port_that_accepts_and_hangs_costs_no_more_than_the_time_given() -> None:
@@ -171,7 +171,7 @@ async def test_a_port_that_accepts_and_hangs_costs_no_more_than_the_time_given()
     async with raw_server(hang) as target:
         began = time.monotonic()
         assert type(await failure(target, timeout_s=0.2)) in (ProviderTimeout, ProviderUnavailable)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 1
 
 
 async def test_proxies_of_the_environment_are_not_for_providers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,7 +218,7 @@ async def test_a_line_that_breaks_hangs_or_never_ends_is_a_typed_error_in_time(
     async with raw_server(handle) as address:
         began = time.monotonic()
         error = await failure(f"http://{address}", timeout_s=0.3, max_answer_bytes=1 << 20)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 1
     assert type(error) is expected
 
 
@@ -246,7 +246,7 @@ async def test_a_connection_that_is_never_accepted_ends_after_the_connect_timeou
     async with full_backlog() as address:
         began = time.monotonic()
         error = await failure(f"http://{address}", timeout_s=5, connect_timeout_ms=200)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 1
     assert type(error) is ProviderTimeout
 
 

@@ -159,7 +159,7 @@ async def test_a_query_that_takes_too_long_ends_in_time_and_frees_its_connection
         for _ in range(3):
             began = time.monotonic()
             assert type(await failure(asking, url, COUNT_FOR_EVER, 0.2, pool_size=1)) is ProviderTimeout
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 0.7
         assert (await ask(asking, url, pool_size=1)).fields == FULL
 
 
@@ -171,11 +171,11 @@ async def test_many_ask_at_once_over_few_connections(url: str) -> None:
 
 async def test_waiting_for_a_connection_counts_as_time(url: str) -> None:
     async with providers() as asking:
-        slow = asyncio.create_task(failure(asking, url, COUNT_FOR_EVER, 1, pool_size=1))
+        slow = asyncio.create_task(failure(asking, url, COUNT_FOR_EVER, 0.5, pool_size=1))
         await asyncio.sleep(0.1)
         began = time.monotonic()
         assert type(await failure(asking, url, timeout_s=0.1, pool_size=1)) is ProviderTimeout
-        assert time.monotonic() - began < 0.8
+        assert time.monotonic() - began < 0.4
         await slow
 
 
@@ -220,7 +220,7 @@ async def test_a_postgresql_that_accepts_and_hangs_costs_no_more_than_the_time_g
     async with raw_server(hang) as address, providers() as asking:
         began = time.monotonic()
         assert type(await failure(asking, f"postgresql+psycopg://broker@{address}/city", timeout_s=0.2)) is ProviderTimeout
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 1
 
 
 async def test_a_postgresql_that_goes_dark_in_a_query_costs_no_more_than_the_time_given(postgres: Postgres) -> None:
@@ -243,7 +243,7 @@ async def test_a_postgresql_that_goes_dark_in_a_query_costs_no_more_than_the_tim
         dark.set()
         began = time.monotonic()
         assert type(await failure(asking, url, timeout_s=0.2)) is ProviderTimeout
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 1
 
 
 async def test_a_password_comes_from_its_file_and_is_never_shown(postgres: Postgres, tmp_path: Path) -> None:
