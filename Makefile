@@ -10,6 +10,8 @@
 #   make conformance   h2spec and grpc-go's interop client against a front (builds them; needs Go)
 #   make tables  the tables of normalisation anew (needs OpenCC and pypinyin in .venv; the file is checked in)
 #   make soak    ten minutes of everything while fronts and core are killed (SECONDS=60 make soak: shorter)
+#   make chaos-audit  a writer of the audit log killed 1,000 times, then a broker under load; 5,000 power cuts of a traced disk,
+#                and as root 50 under ext4; disks that hang for 40 s and are full for 60 s
 #   make quota   100,000 calls while the core is killed each second: never one more answer than the quota
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
@@ -20,14 +22,18 @@ NATIVE := $(wildcard broker/_native/*.bin ext/*.pyx ext/*.pxd ext/broker/_native
 # The native modules once more, built with sanitizers, away from those that are in use; leaks are Python's own.
 SANITIZED := build/sanitize
 SECONDS ?= 60
+KILLS ?= 1000
+BROKER_KILLS ?= 1000
+POWER_CUTS ?= 5000
+EXT4_CUTS ?= 50
 UNDER_SANITIZERS = cd $(SANITIZED)/site && LD_PRELOAD="$$(gcc -print-file-name=libasan.so):$$(gcc -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 PYTHONMALLOC=malloc POLICY_EXAMPLES=10 $(CURDIR)/$(BIN)/python
-NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey policy_image policy_oracle hours counters counters_shared remembered \
+NATIVE_TESTS := $(patsubst %,tests/test_%.py,cachekey merkle journal journal_faults usage_entries audit_calls policy_image policy_oracle hours counters counters_shared remembered \
 	wire wire_match reply canonical_native front_relay front_interop normalise normalise_values normalise_fold normal_columns \
 	matching_kernels query_index linkage_compare linkage_pack linkage_index native_search)
-FUZZERS := cachekey policy wire front normalise matching query_index linkage search
+FUZZERS := cachekey journal journal_check usage_entries policy wire front normalise matching query_index linkage search trail
 
-.PHONY: demo test check serve bench bench-large load sanitize fuzz oracle kernels tables quota soak conformance setup build lock clean
+.PHONY: demo test check serve bench bench-large load sanitize fuzz oracle kernels tables quota chaos-audit soak conformance setup build lock clean
 
 demo: setup
 	$(BIN)/broker demo
@@ -74,6 +80,12 @@ kernels: setup $(STAMPS)/dev
 
 quota: setup $(STAMPS)/dev
 	QUOTA_CALLS=100000 $(BIN)/python -m pytest -q -s -p no:xdist tests/test_quota_kills.py
+
+chaos-audit: setup $(STAMPS)/dev
+	AUDIT_KILLS=$(KILLS) AUDIT_POWER_CUTS=$(POWER_CUTS) $(BIN)/python -m pytest -q -s -p no:xdist --timeout=0 tests/test_audit_kills.py tests/test_audit_power.py
+	AUDIT_BROKER_KILLS=$(BROKER_KILLS) AUDIT_HUNG_S=40 AUDIT_FULL_S=60 $(BIN)/python -m pytest -q -s -p no:xdist --timeout=0 \
+		tests/test_audit_broker_kills.py tests/test_audit_disks.py
+	$(BIN)/python -m tests.chaos_audit --rounds $(EXT4_CUTS)
 
 soak: setup $(STAMPS)/dev
 	$(BIN)/python -m loadtests.soak --seconds $(if $(filter file,$(origin SECONDS)),600,$(SECONDS))

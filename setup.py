@@ -90,6 +90,11 @@ def native(name: str, *libraries: str) -> Extension:
 # Module by module, the libraries that it is linked with.
 MODULES: dict[str, tuple[str, ...]] = {
     "cachekey": ("libcrypto",),
+    "merkle": ("libcrypto",),
+    "journal": ("libcrypto",),
+    "journal_check": ("libcrypto",),
+    "usage_entries": (),
+    "trail": ("libcrypto",),
     "policy": (),
     "counters": (),
     "remembered": (),
@@ -117,6 +122,9 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 # Module by module, what is written in C.
 C_SOURCES: dict[str, tuple[str, ...]] = {
+    "merkle": ("merkle_trees",),
+    "journal": ("journal_segment", "journal_batch", "journal_writer", "journal_look", "merkle_trees"),
+    "journal_check": ("journal_walk", "merkle_trees"),
     "query_index": ("query_file", "query_delta", "query_probe", "record_keys"),
     "query_build": ("postings", "query_file", "query_delta", "record_keys"),
     "matching": (

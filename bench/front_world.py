@@ -74,12 +74,12 @@ class World(NamedTuple):
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """Run the broker within the context."""
+def world(settings: str = "", parent: Path | None = None) -> Iterator[World]:
+    """Run the broker within the context, with further sections of settings, and in a directory below `parent`."""
     h2load.check_installed()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as name:
         directory = Path(name)
-        with _environment(), servers.broker(directory, _SETTINGS) as broker:
+        with _environment(), servers.broker(directory, _SETTINGS + settings) as broker:
             _set_quotas(directory, broker)
             tokens = TokenSource(hamlet.CONSUMER, hamlet.key_file(directory))
             yield World(directory, broker, tokens, hot_call._hot_answer(broker, tokens))

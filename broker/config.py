@@ -176,6 +176,25 @@ class Records(Section, frozen=True):
     map_size_gib: Positive = 64  # the most that one base may take; address space, not disk
 
 
+class Audit(Section, frozen=True):
+    """The audit log."""
+
+    mode: Literal["durable", "buffered", "off"] = "durable"  # durable: an answer waits for the disk
+    directory: str = "{data_dir}/audit"
+    origin: str = "shared-data-broker/audit"  # names this log, and the key of its checkpoints, to those who verify
+    subject_key_file: str = "{data_dir}/audit-subject.key"  # made if missing; without it nobody's accesses are found any more
+    hash: Literal["sha256", "sm3"] = "sha256"  # of a whole log
+    segment_mib: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 32  # the last one is read when a process starts
+    linger_us: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 200  # that a batch waits for more records
+    patience_ms: Positive = 1000  # that an answer waits for the disk; then it may not leave any more
+    auditors: tuple[str, ...] = ()  # consumers that may look at it
+    witness_files: tuple[str, ...] = ()  # on other mounts; checkpoints are appended
+    witness_urls: tuple[str, ...] = ()  # that take checkpoints by POST
+    archive_dir: str = "{data_dir}/audit-archive"
+    retention_days: Annotated[int, msgspec.Meta(ge=183)] = 1096
+    embargo_days: dict[str, Positive] = {}  # by class; of a class that is not here the subject is never told
+
+
 class Log(Section, frozen=True):
     """Structured logs on standard error."""
 
@@ -207,6 +226,7 @@ class Config(Section, frozen=True):
     upstream: Upstream = Upstream()
     mounts: Mounts = Mounts()
     records: Records = Records()
+    audit: Audit = Audit()
     log: Log = Log()
     supervisor: Supervisor = Supervisor()
 
@@ -281,6 +301,8 @@ def _check(config: Config) -> None:
         raise ConfigurationError("grpc.default_timeout_ms: must be above upstream.deadline_margin_ms")
     if config.policy.time_zone not in zoneinfo.available_timezones():
         raise ConfigurationError("policy.time_zone: is not a time zone, such as Asia/Shanghai")
+    if not all(url.startswith(("https://", "http://")) for url in config.audit.witness_urls):
+        raise ConfigurationError("audit.witness_urls: must begin with https:// or http://")
     if _has_password(config.control.url):
         raise ConfigurationError("control.url: must not contain a password; use control.password_file")
 

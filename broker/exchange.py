@@ -7,21 +7,32 @@ The steps themselves live in the capability folders and are pure where they deci
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 import zoneinfo
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 import structlog
 
 from broker._native.cachekey import NOT_FOUND, Entry, pack_entry
+from broker.audit.accesses import Accesses, NoLog
 from broker.cache.freshness import State, bounds, judge
 from broker.cache.refresh import Refreshes
 from broker.cache.store import CacheStore, Tag, Tags
 from broker.config import Config
-from broker.errors import BrokerError, CallerError, DeadlineExceeded, OutcomeUnknown
+from broker.errors import (
+    AuditOverloaded,
+    AuditUnavailable,
+    BrokerError,
+    CallerError,
+    DeadlineExceeded,
+    OutcomeUnknown,
+    PolicyChanged,
+)
+from broker.model.access import Access
 from broker.model.body import body, payload
 from broker.model.call import Answer, Authority, Matched, Peer, Question, Record, Request, Source, Times
 from broker.model.catalogue import Interface, Provider, RecordsOperation
@@ -54,6 +65,7 @@ class Exchange:
     bases: Bases
     searches: Searches
     snapshot: Snapshot
+    audit: Accesses | NoLog = field(default_factory=NoLog)
     flights: SingleFlight = field(default_factory=SingleFlight)
     clock: Callable[[], Times] = lambda: Times.exactly(time.time_ns() // 1_000_000)
     mono_s: Callable[[], float] = time.monotonic
@@ -71,6 +83,7 @@ class Asked:
     question: Question
     provider: Provider
     authority: Authority
+    access: Access
     request: Request
     key: bytes
 
@@ -82,14 +95,41 @@ class Asked:
 
 
 async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_s: float | None) -> Answer:
-    """Answer one call.
+    """Answer one call, and put it down before it is answered, whatever comes of it.
 
     Raises:
         BrokerError: any of its kinds; each says whose fault it is and how it is answered.
     """
+    access = Access(request=request, began_ns=time.monotonic_ns())
+    try:
+        asked, answer = await _call(exchange, access, peer, client_timeout_s)
+        with _unless_done(access):
+            audit_id = await exchange.audit.answered(access, answer)
+        _check_still(exchange, peer, asked, answer)
+    except BaseException as error:
+        with _unless_done(access):
+            await exchange.audit.failed(access, error)
+        raise
+    return msgspec.structs.replace(answer, audit_id=audit_id)
+
+
+@contextlib.contextmanager
+def _unless_done(access: Access) -> Iterator[None]:
+    """Who is told to ask again, because the log cannot be written, would have it done twice."""
+    try:
+        yield
+    except (AuditUnavailable, AuditOverloaded):
+        if access.is_done:
+            raise OutcomeUnknown from None
+        raise
+
+
+async def _call(exchange: Exchange, access: Access, peer: Peer, client_timeout_s: float | None) -> tuple[Asked, Answer]:
+    """Steps 1 to 9: decide, pay, answer; again from the start where another snapshot has come into force meanwhile."""
+    request = access.request
     weigh(request, exchange.config.limits)
     ends_s = None if client_timeout_s is None else exchange.mono_s() + client_timeout_s
-    asked = _decide(exchange, request, peer)
+    asked = _decide(exchange, access, peer)
     if asked.question.interface.side_effect and request.previous_attempts:
         raise OutcomeUnknown
     paid, answer, remaining = (0, 0), None, None
@@ -100,16 +140,24 @@ async def call(exchange: Exchange, request: Request, peer: Peer, client_timeout_
         else:
             answer = await _answer(exchange, asked, ends_s)
         if asked.snapshot is not exchange.snapshot:
-            asked, answer = _decide_again(exchange, request, peer, asked, answer)
+            asked, answer = _decide_again(exchange, peer, asked, answer)
         if answer is not None and asked.question.interface.side_effect:
             break  # it has been done, and was paid for when it was
     told = {"interface": asked.question.interface, "snapshot_version": asked.snapshot.version, "remaining": remaining}
-    return msgspec.structs.replace(answer, **told)
+    return asked, msgspec.structs.replace(answer, **told)
 
 
-def _decide_again(
-    exchange: Exchange, request: Request, peer: Peer, asked: Asked, answer: Answer | None
-) -> tuple[Asked, Answer | None]:
+def _check_still(exchange: Exchange, peer: Peer, asked: Asked, answer: Answer) -> None:
+    """What was put down leaves only as a snapshot that is in force by now would give it. Raises PolicyChanged, CallerError."""
+    if asked.snapshot is exchange.snapshot:
+        return
+    again, kept = _decide_again(exchange, peer, asked, answer)
+    is_paid = asked.question.interface.side_effect or again.authority.limits == asked.authority.limits
+    if kept is None or not is_paid:  # by another grant it would have to be paid for, and put down, again
+        raise PolicyChanged
+
+
+def _decide_again(exchange: Exchange, peer: Peer, asked: Asked, answer: Answer | None) -> tuple[Asked, Answer | None]:
     """Another snapshot came into force while the call waited: an answer is only kept if that one gives the same.
 
     Raises:
@@ -117,7 +165,7 @@ def _decide_again(
     """
     done = answer is not None and asked.question.interface.side_effect
     try:
-        again = _decide(exchange, request, peer)
+        again = _decide(exchange, asked.access, peer)
     except CallerError as error:
         raise (OutcomeUnknown() if done else error) from None
     if again.key == asked.key:
@@ -127,18 +175,22 @@ def _decide_again(
     return again, None
 
 
-def _decide(exchange: Exchange, request: Request, peer: Peer) -> Asked:
-    """Steps 1 to 4, by the snapshot in force."""
-    snapshot, times = exchange.snapshot, exchange.clock()
+def _decide(exchange: Exchange, access: Access, peer: Peer) -> Asked:
+    """Steps 1 to 4, by the snapshot in force; what is found out is noted for the log as it is."""
+    snapshot, times, request = exchange.snapshot, exchange.clock(), access.request
+    access.snapshot_version = snapshot.version
     consumer = exchange.identifier.identify(peer, snapshot, times)
-    interface = resolve(snapshot, request)
-    authority = authorise(snapshot, consumer, request, times)
+    access.consumer = consumer.id
+    interface = access.interface = resolve(snapshot, request)
+    authority = access.authority = authorise(snapshot, consumer, request, times)
     question = canonicalise(snapshot, interface, request)
+    access.subject = question.subject
     if request.asserted is not None:
         check_asserted(request.asserted, interface, authority.fields)
         authority = with_standing(authority, interface.standing)
-    key = answer_key(question, request.encoding, authority.mask)
-    return Asked(snapshot, times, question, snapshot.providers[interface.provider], authority, request, key)
+    access.key = answer_key(question, request.encoding, authority.mask)
+    provider = snapshot.providers[interface.provider]
+    return Asked(snapshot, times, question, provider, authority, access, request, access.key)
 
 
 async def match(exchange: Exchange, request: Request, peer: Peer, client_timeout_s: float | None) -> Matched:
@@ -262,11 +314,15 @@ async def _fill(exchange: Exchange, asked: Asked) -> Answer:
         found=record.fields is not None,
         interface=interface,
         level=asked.provider.level,
+        intent=record.intent,
+        provider_us=record.took_us,
     )
 
 
 async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
-    """Ask the provider, with the margin kept back so that its time-out is what the waiters hear of."""
+    """Ask the provider, which is put down first, with the margin kept back: its time-out is what the waiters hear of."""
+    intent = await exchange.audit.intended(asked.access)
+    asked.access.is_done = asked.question.interface.side_effect
     began, outcome, purges = exchange.mono_s(), "CANCELLED", exchange.purges
     timeout_s = longest_s - exchange.config.upstream.deadline_margin_ms / 1000
     try:
@@ -280,7 +336,7 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
         metrics.upstream_seconds.labels(asked.provider.id, outcome).observe(exchange.mono_s() - began)
     if record.fields is None and purges == exchange.purges:
         _forget(exchange, asked.question)
-    return record
+    return msgspec.structs.replace(record, intent=intent, took_us=round((exchange.mono_s() - began) * 1_000_000))
 
 
 def _forget(exchange: Exchange, question: Question) -> None:

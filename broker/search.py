@@ -7,13 +7,15 @@ any is shown. What must not go in here: how candidates are found and weighed (re
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from broker.errors import InvalidRequest, VerdictOnly, Violation
+from broker.errors import InvalidRequest, PolicyChanged, VerdictOnly, Violation
 from broker.exchange import Exchange
+from broker.model.access import Access
 from broker.model.call import Authority, Candidate, Peer, Remaining, Request, Searched, Times
 from broker.model.catalogue import BaseDeclaration, Interface, RecordsOperation
 from broker.model.question import check_known, subject_of, weigh
@@ -52,23 +54,56 @@ class Bounds:
 
 
 async def search(exchange: Exchange, request: Request, bounds: Bounds, peer: Peer) -> Searched:
-    """Return who may be meant, the most probable first.
+    """Return who may be meant, the most probable first; each is put down before any is shown.
 
     Raises:
         BrokerError: any of its kinds; each says whose fault it is and how it is answered.
     """
-    weigh(request, exchange.config.limits)
+    access = Access(request=request, began_ns=time.monotonic_ns())
+    try:
+        sought, found, remaining = await _search(exchange, access, bounds, peer)
+        shown = sought.authority.fields if sought.shows_data else sorted(request.known or ())
+        audit_id = await exchange.audit.found(access, [subject_of(sought.interface, one.record) for one in found], shown)
+        _check_still(exchange, access, sought, peer)
+    except BaseException as error:
+        await exchange.audit.failed(access, error)
+        raise
+    return _searched(sought, tuple(_shown(sought, one) for one in found), remaining, audit_id)
+
+
+async def _search(exchange: Exchange, access: Access, bounds: Bounds, peer: Peer) -> tuple[Sought, Sequence[Found], Remaining]:
+    """Decide, pay, look, and pay for whom was found; again where another snapshot has come into force meanwhile."""
+    weigh(access.request, exchange.config.limits)
     _check_bounds(bounds)
     paid: tuple[int, int] | None = None
     while True:
-        sought = _decide(exchange, request, peer)
+        sought = _decide(exchange, access, peer)
         if paid != sought.authority.limits:
             remaining = await exchange.limits.spend_on_search(sought.snapshot, sought.authority, sought.times)
             paid = sought.authority.limits
         found = _find(exchange, sought, bounds)
         await _admit(exchange, sought, found)
-        if sought.snapshot is exchange.snapshot:  # else another one came into force while the call waited
-            return _searched(sought, tuple(_shown(sought, one) for one in found), remaining)
+        if sought.snapshot is exchange.snapshot:
+            return sought, found, remaining
+
+
+def _check_still(exchange: Exchange, access: Access, sought: Sought, peer: Peer) -> None:
+    """Who has been put down may not be shown where a snapshot that came into force meanwhile would not show the same of them.
+
+    Raises:
+        PolicyChanged, CallerError: it would not.
+    """
+    if sought.snapshot is exchange.snapshot:
+        return
+    again = _decide(exchange, access, peer)
+    if _told(again) != _told(sought):
+        raise PolicyChanged
+
+
+def _told(sought: Sought) -> tuple[object, ...]:
+    """What decides what is shown of whom, and who pays for it."""
+    authority = sought.authority
+    return authority.fields, authority.limits, sought.shows_data, sought.interface.operation, sought.base
 
 
 def _check_bounds(bounds: Bounds) -> None:
@@ -81,16 +116,19 @@ def _check_bounds(bounds: Bounds) -> None:
         raise InvalidRequest(*violations)
 
 
-def _decide(exchange: Exchange, request: Request, peer: Peer) -> Sought:
+def _decide(exchange: Exchange, access: Access, peer: Peer) -> Sought:
     """Who asks, by which grant, for what; by the snapshot in force."""
-    snapshot, times = exchange.snapshot, exchange.clock()
+    snapshot, times, request = exchange.snapshot, exchange.clock(), access.request
+    access.snapshot_version = snapshot.version
     consumer = exchange.identifier.identify(peer, snapshot, times)
-    interface = resolve(snapshot, request)
+    access.consumer = consumer.id
+    interface = access.interface = resolve(snapshot, request)
     try:
         authority, shows_data = authorise(snapshot, consumer, request, times), True
     except VerdictOnly:
         verdicts = msgspec.structs.replace(request, asserted=request.known)
         authority, shows_data = authorise(snapshot, consumer, verdicts, times), False
+    access.authority = authority
     operation = interface.operation
     if not isinstance(operation, RecordsOperation) or not operation.search:
         raise InvalidRequest(Violation("base", "must be a record base that may be searched"))
@@ -138,7 +176,7 @@ def _shown(sought: Sought, found: Found) -> Candidate:
     )
 
 
-def _searched(sought: Sought, candidates: tuple[Candidate, ...], remaining: Remaining) -> Searched:
+def _searched(sought: Sought, candidates: tuple[Candidate, ...], remaining: Remaining, audit_id: str) -> Searched:
     return Searched(
         candidates=candidates,
         decision=advice(candidates),
@@ -146,4 +184,5 @@ def _searched(sought: Sought, candidates: tuple[Candidate, ...], remaining: Rema
         level=sought.snapshot.providers[sought.interface.provider].level,
         snapshot_version=sought.snapshot.version,
         remaining=remaining,
+        audit_id=audit_id,
     )

@@ -30,6 +30,7 @@ cdef struct Caller:            # what the metadata says
     Slice operator
     Slice unit
     Slice device
+    Slice request_id
 
 
 cdef inline bint once(Slice *into, const Slice *value, Py_ssize_t most) noexcept:
@@ -41,6 +42,15 @@ cdef inline bint once(Slice *into, const Slice *value, Py_ssize_t most) noexcept
             return False
     into[0] = value[0]
     return True
+
+
+cdef inline bint first(Slice *into, const Slice *value, Py_ssize_t most) noexcept:
+    """Take what is said first, so much of it as is kept: what no decision rests on is no reason to refuse."""
+    cdef Slice kept = value[0]
+    if into.data != NULL:
+        return True
+    kept.size = min(kept.size, most)
+    return once(into, &kept, most)
 
 
 cdef inline bint read_caller(Caller *caller, const Call *call) noexcept:
@@ -59,6 +69,8 @@ cdef inline bint read_caller(Caller *caller, const Call *call) noexcept:
             good = once(&caller.unit, &value, MOST_SAID_BYTES)
         elif is_text(&name, b"device-id", 9):
             good = once(&caller.device, &value, MOST_SAID_BYTES)
+        elif is_text(&name, b"request-id", 10):
+            good = first(&caller.request_id, &value, MOST_SAID_BYTES)
         if not good:
             return False
     if caller.token.data != NULL:

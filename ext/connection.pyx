@@ -19,28 +19,19 @@ from broker._native.cachekey cimport Slice
 from broker._native.front cimport Front, Handler, Rules
 from broker._native.guarded cimport Guarded
 from broker._native.session cimport CALLBACKS, MOST_FIELDS, Call, Session
-from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, note_first, now_ns, put, settle, take
-from fields cimport fields_to_pass, fill_nv, is_text, name_of, value_of
+from broker._native.session cimport add_field, drop_fields, empty, free_call, new_call, note_first, now_ns, put, settle
+from fields cimport fields_to_pass, fill_nv, has_plain_path
 from frame_meter cimport FINE, LARGE_HEADERS, NOT_HTTP2, PROTOCOL, Reason, feed
 from grpc_frame cimport FRAME_PREFIX, is_message
+from held cimport Held, hold, take_below, take_older
 from nghttp2 cimport *
+from response cimport ANSWER_HEADERS, UNAVAILABLE_NAME, UNAVAILABLE_VALUE, read_response
 
 cdef enum:
     HELD_BYTES = 16_384        # of a request that is collected for a handler; a larger one is passed on
     TOO_LARGE_IN_A_ROW = 3
 
-cdef extern from *:
-    """
-    #define STATIC_NV(name, value) {(uint8_t *)(name), (uint8_t *)(value), sizeof(name) - 1, sizeof(value) - 1, \\
-        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE}
-    static const nghttp2_nv ANSWER_HEADERS[] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
-        STATIC_NV("grpc-accept-encoding", "identity, deflate, gzip")};
-    static const char UNAVAILABLE_NAME[] = "grpc-status", UNAVAILABLE_VALUE[] = "14";
-    """
-    const nghttp2_nv *ANSWER_HEADERS
-    const char *UNAVAILABLE_NAME
-    const char *UNAVAILABLE_VALUE
-
+cdef uint64_t LAST = 0xFFFFFFFFFFFFFFFF    # behind every record
 cdef nghttp2_option *OPTIONS = NULL
 if nghttp2_option_new(&OPTIONS) != 0:
     raise MemoryError()
@@ -53,6 +44,8 @@ cdef class Connection(Guarded):
 
     cdef Call *ready           # whole requests for the handler, in the order in which they came
     cdef Call *last_ready
+    cdef Held unsettled        # answers that are not to leave yet
+    cdef bint is_waiting       # stands among those of the front that have such
     cdef bytes certificate     # base64 of the client's
 
     def __cinit__(self, Front front not None):
@@ -101,6 +94,7 @@ cdef class Connection(Guarded):
         self.front.leave(self, self.identity)
         self._drop_ready()
         self.drop_calls()
+        self.release(LAST, LAST)
         self.transport = None
         settle(self.dirty)
 
@@ -271,8 +265,56 @@ cdef class Connection(Guarded):
         drop_fields(call)
         self.taken(call, call.request.end - call.request.start)
         empty(&call.request)
-        self._respond(call, ANSWER_HEADERS, 3, False)
+        if handler.waits:
+            self._hold(call, handler.mark)
+        else:
+            self._respond(call, ANSWER_HEADERS, 3, False)
         return True
+
+    # --- answers that are put down first ---------------------------------------------------------------------------
+
+    cdef void _hold(self, Call *call, uint64_t mark) noexcept:
+        """Keep an answer until its record is durable."""
+        hold(&self.unsettled, call, mark)
+        self._wait()
+
+    cdef void _wait(self) noexcept:
+        if self.unsettled.first != NULL and not self.is_waiting:
+            self.is_waiting = True
+            self.front.waiting.append(self)
+
+    cdef void release(self, uint64_t durable, uint64_t refused) noexcept:
+        cdef int64_t now = now_ns()
+        cdef Call *call = take_below(&self.unsettled, max(durable, refused))
+        self.is_waiting = False
+        while call != NULL:
+            self._settle(call, call.mark < durable, now)
+            call = take_below(&self.unsettled, max(durable, refused))
+        self._wait()
+
+    cdef void give_up(self, int64_t since_ns) noexcept:
+        cdef Call *call = take_older(&self.unsettled, since_ns)
+        while call != NULL:
+            self._settle(call, False, since_ns)
+            call = take_older(&self.unsettled, since_ns)
+
+    cdef void _settle(self, Call *call, bint leaves, int64_t now) noexcept:
+        if call.consumer == NULL:
+            free_call(call)            # its stream has ended meanwhile
+        elif leaves:
+            call.moved_ns = now
+            self._respond(call, ANSWER_HEADERS, 3, False)
+        else:
+            self._take_back(call)
+
+    cdef void _take_back(self, Call *call) noexcept:
+        """What cannot be put down does not leave."""
+        self.front.counts.unaudited += 1
+        self.waiting -= call.response.end - call.response.start
+        empty(&call.response)
+        call.answered = call.has_trailers = False
+        call.trailer_count = 0
+        self._refuse(call, b"14", b"the audit log cannot be written; ask again", self.front.unaudited)
 
     # --- responses -------------------------------------------------------------------------------------------------
 
@@ -348,52 +390,3 @@ cdef class Connection(Guarded):
         call.trailer_count = 1
         call.response_done = call.has_trailers = True
         self.more(call)
-
-
-cdef bint has_plain_path(const Call *call) noexcept:
-    """Whether the path is visible ASCII, as gRPC has it: grpcio's server ends for good at one that is not UTF-8."""
-    cdef uint32_t i
-    cdef Py_ssize_t at
-    cdef Slice name, path
-    for i in range(call.field_count):
-        name, path = name_of(&call.fields[i]), value_of(&call.fields[i])
-        if is_text(&name, b":path", 5):
-            for at in range(path.size):
-                if not 0x21 <= path.data[at] <= 0x7E:
-                    return False
-    return True
-
-
-cdef ssize_t read_response(
-    nghttp2_session *session, int32_t stream, uint8_t *into, size_t most, uint32_t *flags, nghttp2_data_source *source, void *owner
-) noexcept:
-    """Hand nghttp2 what there is of a response, then its trailers."""
-    cdef Call *call = <Call *>nghttp2_session_get_stream_user_data(session, stream)
-    cdef size_t size
-    if call == NULL:
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
-    size = take(&call.response, into, most)
-    if size:
-        call.moved_ns = now_ns()
-        if call.answered:
-            (<Connection>owner).waiting -= size
-        if call.core != NULL:
-            (<Session>call.core).taken(call, size)
-    if call.response.end > call.response.start:
-        return <ssize_t>size
-    if not call.response_done:
-        return <ssize_t>size if size else <ssize_t>NGHTTP2_ERR_DEFERRED
-    flags[0] |= NGHTTP2_DATA_FLAG_EOF
-    if call.has_trailers:
-        flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
-        if submit_trailers(session, call) != 0:
-            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
-    return <ssize_t>size
-
-
-cdef int submit_trailers(nghttp2_session *session, Call *call) noexcept:
-    """Those of a handler's answer, or those that the core has sent."""
-    cdef nghttp2_nv fields[MOST_FIELDS]
-    if call.trailer_count:
-        return nghttp2_submit_trailer(session, call.consumer_stream, call.trailers, call.trailer_count)
-    return nghttp2_submit_trailer(session, call.consumer_stream, fields, fields_to_pass(fields, call))

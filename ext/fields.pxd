@@ -62,3 +62,17 @@ cdef inline size_t fields_to_pass(nghttp2_nv *into, const Call *call) noexcept:
         fill_nv(&into[count], <const char *>name.data, name.size, value.data, value.size)
         count += 1
     return count
+
+
+cdef inline bint has_plain_path(const Call *call) noexcept:
+    """Whether the path is visible ASCII, as gRPC has it: grpcio's server ends for good at one that is not UTF-8."""
+    cdef uint32_t i
+    cdef Py_ssize_t at
+    cdef Slice name, path
+    for i in range(call.field_count):
+        name, path = name_of(&call.fields[i]), value_of(&call.fields[i])
+        if is_text(&name, b":path", 5):
+            for at in range(path.size):
+                if not 0x21 <= path.data[at] <= 0x7E:
+                    return False
+    return True

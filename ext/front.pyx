@@ -14,6 +14,7 @@ from broker._native.session cimport Call, Session, now_ns, settle
 from frame_meter cimport BUDGETS, CONNECTIONS, CONNECTIONS_OF_IDENTITY, FINE, REASONS, Reason
 from grpc_frame cimport everyday_method
 
+cdef int64_t LAST_NS = 0x7FFFFFFFFFFFFFFF
 BUDGET_NAMES = ("frames", "resets", "pings", "settings", "priorities", "window_updates", "empty_frames", "unknown_frames")
 REASON_NAMES = (
     *BUDGET_NAMES, "continuations", "header_block", "large_headers", "preface_timeout", "settings_timeout", "header_timeout",
@@ -57,6 +58,7 @@ cdef int fill_times(Rules *into, object rules) except -1:
     into.stall_ns = nanoseconds(rules, "stalled_timeout_ms")
     into.drain_ns = nanoseconds(rules, "drain_timeout_ms")
     into.ping_interval_ns = nanoseconds(rules, "ping_interval_ms")
+    into.held_ns = nanoseconds(rules, "held_timeout_ms")
     return 0
 
 
@@ -77,11 +79,14 @@ cdef int fill_sizes(Rules *into, object rules) except -1:
 cdef class Front:
     """See `front.pyi`."""
 
-    def __init__(self, rules, paths, Handler handler not None, bytes unavailable not None, on_closed):
+    def __init__(
+        self, rules, paths, Handler handler not None, bytes unavailable not None, on_closed, bytes unaudited not None=b""
+    ):
         fill_times(&self.rules, rules)
         fill_sizes(&self.rules, rules)
         self.dirty, self._open, self._of_identity = [], set(), {}
         self.handler, self.unavailable, self.on_closed = handler, unavailable, on_closed
+        self.unaudited, self.waiting = unaudited, []
         self.paths = [(<str?>path).encode() for path in paths]
         if len(self.paths) > MOST_METHODS:
             raise ValueError(f"paths: must not be more than {MOST_METHODS}")
@@ -89,6 +94,21 @@ cdef class Front:
             self._paths[i].data = <const unsigned char *>PyBytes_AS_STRING(path)
             self._paths[i].size = PyBytes_GET_SIZE(path)
         self._path_count = len(self.paths)
+
+    def release(self, uint64_t durable, uint64_t refused):
+        """See `front.pyi`."""
+        cdef Session session
+        waiting, self.waiting = self.waiting, []
+        for session in waiting:
+            session.release(durable, refused)
+        settle(self.dirty)
+
+    def take_back(self):
+        """See `front.pyi`."""
+        cdef Session session
+        for session in self.waiting:
+            session.give_up(LAST_NS)
+        settle(self.dirty)
 
     def tick(self):
         """See `front.pyi`."""
@@ -115,6 +135,7 @@ cdef class Front:
             "answered": self.counts.answered,
             "relayed": self.counts.relayed,
             "unavailable": self.counts.unavailable,
+            "unaudited": self.counts.unaudited,
             "closed": closed,
         }
 

@@ -21,7 +21,8 @@ cdef enum:
 
 
 cdef inline bint has_not_moved(const Call *call, int64_t since_ns) noexcept:
-    return call.response.end > call.response.start and call.moved_ns < since_ns
+    """Whether a response stands still. One that is not to leave yet is not its consumer's to take."""
+    return call.response.end > call.response.start and not call.ready and call.moved_ns < since_ns
 
 
 cdef inline bint has_stopped(const Call *call, int64_t now, const Rules *rules) noexcept:
@@ -111,6 +112,7 @@ cdef class Guarded(Session):
 
     cdef void tick(self, int64_t now) noexcept:
         cdef const Rules *rules = &self.front.rules
+        self.give_up(now - rules.held_ns)
         if self.over:
             if now - self.over_ns > CLOSING_NS and self.transport is not None:
                 self.transport.abort()

@@ -22,8 +22,10 @@ from broker._native.plans cimport Plans
 from broker._native.remembered cimport Proof, Remembered, keep, recall
 from broker._native.session cimport Call, now_ns, room_for
 from broker._native.shared cimport ALIVE, CORE, COUNTERS, DRAINING, TRUST, Board, Tally, word_of
+from broker._native.trail cimport IDENTIFIER_ROOM, Given, Trail
 from broker._native.wire cimport MOST_ARGUMENTS, NO_MAX_AGE, CallView
 from caller cimport MOST_SAID_BYTES, Caller, digest_shown, is_last_shown, merge_operator, read_caller
+from decimal cimport put_decimal
 from decision cimport ALLOWED, DAY_MS, SAYS_DEVICE, SAYS_OPERATOR, Asked, decide, local_ms
 from image cimport MASK_BYTES, NOBODY, Policy, Term, find_interface
 from nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_INDEX, nghttp2_nv
@@ -35,9 +37,6 @@ cdef extern from "<time.h>" nogil:
     int clock_gettime(int clock, timespec *into)
     const int CLOCK_REALTIME
     const int CLOCK_BOOTTIME
-
-cdef extern from "<stdio.h>" nogil:
-    int snprintf(char *into, size_t size, const char *form, ...)
 
 cdef enum:
     PREFIX = 5                 # of a gRPC message
@@ -71,6 +70,8 @@ cdef class Hot(Handler):
     def use_policy(self, Plans plans):
         """See `hot.pyi`."""
         self.plans, self.image = plans, None if plans is None else plans.image
+        if self.trail is not None and self.image is not None:
+            self.trail.writer.set_snapshot(self.image.version)
 
     def use_counters(self, Counters counters, uint64_t made):
         """See `hot.pyi`."""
@@ -79,6 +80,10 @@ cdef class Hot(Handler):
     def use_cache(self, environment, entries, uint64_t core):
         """See `hot.pyi`."""
         self.environment, self.entries, self.core, self.failed = environment, entries, core, False
+
+    def use_trail(self, Trail trail):
+        """See `hot.pyi`."""
+        self.trail, self.waits = trail, False
 
     def use_clock(self, int64_t anchor_ms):
         """See `hot.pyi`."""
@@ -95,9 +100,9 @@ cdef class Hot(Handler):
         if word_of(words, TRUST) != self.trust:
             self.trust = word_of(words, TRUST)
             memset(self.remembered._sets, 0, (self.remembered._mask + 1) * sizeof(self.remembered._sets[0]))
-        if not self._look_at_clock():
+        if self.trail is not None and not self.trail.is_open():
             return False
-        return True
+        return self._look_at_clock()
 
     cdef bint _look_at_clock(self) noexcept:
         """As `policy/clock.py`: what begins is judged by the earliest time it can be, what ends by the latest.
@@ -108,7 +113,8 @@ cdef class Hot(Handler):
         cdef int64_t anchored_ms, boot_ms
         clock_gettime(CLOCK_REALTIME, &wall)
         clock_gettime(CLOCK_BOOTTIME, &boot)
-        self.clock.wall_ms = <int64_t>wall.tv_sec * 1000 + wall.tv_nsec // 1_000_000
+        self.clock.wall_ns = <uint64_t>wall.tv_sec * 1_000_000_000 + <uint64_t>wall.tv_nsec
+        self.clock.wall_ms = <int64_t>(self.clock.wall_ns // 1_000_000)
         boot_ms = <int64_t>boot.tv_sec * 1000 + boot.tv_nsec // 1_000_000
         anchored_ms = self.anchor_ms + boot_ms
         self.clock.moment.earliest_ms = min(self.clock.wall_ms, anchored_ms)
@@ -124,6 +130,8 @@ cdef class Hot(Handler):
             except Exception:
                 self.failed = True
             self.transaction = None
+        if answered and self.trail is not None:
+            self.trail.writer.nudge()
         if answered:
             self.tally.add(answered, <uint64_t>(now_ns() - self.clock.mono_ns))
 
@@ -149,6 +157,7 @@ cdef class Hot(Handler):
         allowed.interface = find_interface(&self.image.policy, &view.interface, view.version)
         if decide(&self.image.policy, &asked, allowed.interface, &self.clock.moment, &allowed.term) != ALLOWED:
             return False
+        allowed.consumer, allowed.device, allowed.request_id = asked.consumer, caller.device, caller.request_id
         allowed.plan = &self.plans.plans[allowed.interface]
         allowed.line = existing_line(self.counters._lines, self.counters._mask, allowed.term.counter)
         return allowed.plan.known and allowed.plan.count <= MOST_ARGUMENTS and self._may_pay(allowed)
@@ -245,12 +254,30 @@ cdef class Hot(Handler):
         left = left_of(allowed.line, term, <uint64_t>self.clock.mono_ns, <uint64_t>self.clock.day)
         return left.burst > 0 and (left.today > 0 or not term.quota_per_day) and (left.total > 0 or not term.quota_total)
 
-    cdef bint pay(self, Call *call, const Allowed *allowed) noexcept:
-        """Take the call off every limit and tell what is left; the last step that can come to nothing."""
+    cdef bint finish(self, Call *call, const CallView *view, const Allowed *allowed, Given *given, uint8_t tag) noexcept:
+        """Take the call off every limit, tell what is left, and put down what is answered; `tag` is that of the audit id.
+
+        The last step, and the only one that can come to nothing when the call has been paid for: where it cannot be put down.
+        """
         cdef Left left
         if not self._spend(allowed, &left):
             return False
         put_trailers(call, self.image.version, allowed.term, &left)
+        return self.trail is None or self._put_down(call, view, allowed, given, tag)
+
+    cdef bint _put_down(
+        self, Call *call, const CallView *view, const Allowed *allowed, Given *given, uint8_t tag
+    ) noexcept:
+        cdef unsigned char *at = room_for(&call.response, IDENTIFIER_ROOM)
+        if at == NULL:
+            return False
+        given.view, given.term, given.consumer, given.interface = view, allowed.term, allowed.consumer, allowed.interface
+        self.waits = allowed.plan.waits
+        given.device, given.request_id = allowed.device, allowed.request_id
+        given.began_ns, given.began_wall_ns, given.snapshot = self.clock.mono_ns, self.clock.wall_ns, self.image.version
+        if not self.trail.put(&self.image.policy, given, &self.mark):
+            return False
+        lengthen_message(call, self.trail.put_identifier(at, tag, self.mark))
         return True
 
     cdef bint _spend(self, const Allowed *allowed, Left *left) noexcept:
@@ -305,10 +332,21 @@ cdef unsigned char *begin_message(Call *call, Py_ssize_t most) noexcept:
 
 cdef void end_message(Call *call, Py_ssize_t size) noexcept:
     """Put gRPC's prefix before a message that has been written."""
-    cdef uint8_t *at = call.response.data + call.response.end
+    put_prefix(call.response.data + call.response.end, size)
+    call.response.end += <size_t>(PREFIX + size)
+
+
+cdef void lengthen_message(Call *call, Py_ssize_t size) noexcept:
+    """Count in what was written behind the one message of a response."""
+    cdef Py_ssize_t whole
+    call.response.end += <size_t>size
+    whole = <Py_ssize_t>(call.response.end - call.response.start) - PREFIX
+    put_prefix(call.response.data + call.response.start, whole)
+
+
+cdef void put_prefix(uint8_t *at, Py_ssize_t size) noexcept:
     at[0] = 0
     at[1], at[2], at[3], at[4] = <uint8_t>(size >> 24), <uint8_t>(size >> 16), <uint8_t>(size >> 8), <uint8_t>size
-    call.response.end += <size_t>(PREFIX + size)
 
 
 cdef void put_trailers(Call *call, uint64_t version, const Term *term, const Left *left) noexcept:
@@ -327,9 +365,9 @@ cdef void put_trailers(Call *call, uint64_t version, const Term *term, const Lef
 cdef char *put_number(Call *call, const char *name, size_t name_size, char *at, uint64_t number) noexcept:
     """Add a trailer; returns where the next number may stand. What changes with each call is not to fill the peer's table."""
     cdef nghttp2_nv *trailer = &call.trailers[call.trailer_count]
-    cdef int size = snprintf(at, 21, "%llu", <unsigned long long>number)
+    cdef size_t size = put_decimal(at, number)
     trailer.name, trailer.namelen = <uint8_t *>name, name_size
-    trailer.value, trailer.valuelen = <uint8_t *>at, <size_t>size
+    trailer.value, trailer.valuelen = <uint8_t *>at, size
     trailer.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME   # the value is copied: the call may be gone before the frame
     if call.trailer_count >= 2:
         trailer.flags |= NGHTTP2_NV_FLAG_NO_INDEX

@@ -9,15 +9,19 @@ cimport cython
 from cpython.buffer cimport PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from broker._native.cachekey cimport FLAG_NOT_FOUND, KEY_BYTES, EntryView, Pair, Slice
 from broker._native.front cimport Shown
 from broker._native.hot cimport Allowed, Hot, HotMethod, age_of, begin_message, end_message
-from broker._native.plans cimport question_of, texts_of
-from broker._native.reply cimport REPLY_BYTES, SHA256_BYTES, Told, write_call_reply
+from broker._native.plans cimport question_of, subject_of, texts_of
+from broker._native.reply cimport REPLY_BYTES, SHA256_BYTES, BodyView, Told, view_body, write_call_reply
 from broker._native.session cimport Call
+from broker._native.trail cimport IDENTIFIER_ROOM, Given
 from broker._native.wire cimport FROM_CACHE, FROM_RECORDS, MOST_ARGUMENTS, TAIL_BYTES, CallView, parse_call, write_tail
+
+cdef enum:
+    TAG_AUDIT_ID = 4 << 3 | 2          # of CallResponse
 
 
 @cython.final
@@ -48,22 +52,31 @@ cdef bint answer_from_cache(
     cdef unsigned char key[KEY_BYTES]
     cdef EntryView entry
     cdef Py_buffer buffer
+    cdef Given about
     cdef bint given = False
     if not hot.derive(key, view, allowed, question, count, allowed.term.mask) or not hot.find(key, &entry, &buffer):
         return False
-    if hot.is_fresh(&entry, view, allowed.term) and put_cached(hot, call, &entry):
-        given = hot.pay(call, allowed)
+    memset(&about, 0, sizeof(about))
+    about.found, about.source, about.key = not entry.flags & FLAG_NOT_FOUND, FROM_CACHE, key
+    about.subject = subject_of(allowed.plan, question, count)
+    if hot.is_fresh(&entry, view, allowed.term) and put_cached(hot, call, &entry, &about):
+        given = hot.finish(call, view, allowed, &about, TAG_AUDIT_ID)
     if given:
         hot.count(allowed.plan.call_slot, not entry.flags & FLAG_NOT_FOUND)
     PyBuffer_Release(&buffer)
     return given
 
 
-cdef bint put_cached(Hot hot, Call *call, const EntryView *entry) noexcept:
+cdef bint put_cached(Hot hot, Call *call, const EntryView *entry, Given *about) noexcept:
     """Write the answer as it goes on the wire: the cached body, and behind it the tail about this call."""
     cdef unsigned char *at = begin_message(call, entry.body.size + TAIL_BYTES)
-    if at == NULL or entry.body.size + TAIL_BYTES > hot.max_message_bytes:   # which the core would not send either
+    cdef BodyView body
+    if at == NULL or entry.body.size + TAIL_BYTES + IDENTIFIER_ROOM > hot.max_message_bytes:   # which the core would not send either
         return False
+    if hot.trail is not None:
+        if not view_body(&body, entry.body.data, entry.body.size):
+            return False
+        about.digest = body.digest
     memcpy(at, entry.body.data, entry.body.size)
     end_message(call, entry.body.size + write_tail(at + entry.body.size, FROM_CACHE, age_of(hot, entry)))
     return True
@@ -75,15 +88,23 @@ cdef bint answer_from_base(
     Hot hot, Call *call, const CallView *view, const Allowed *allowed, const Pair *question, Py_ssize_t count
 ) noexcept:
     """Have the record read, and give what the grant shows of it if that can be paid for."""
+    cdef unsigned char key[KEY_BYTES]
+    cdef Given about
     cdef bint given = False, found
     if hot.is_late():
+        return False
+    if hot.trail is not None and not hot.derive(key, view, allowed, question, count, allowed.term.mask):
         return False
     try:
         answers = hot.plans.answers[allowed.interface]
         shown = answers.call_held(hot.ref_of(allowed.term), texts_of(question, count), view.encoding)
         if shown is not None:
             found, payload, digest = shown
-            given = put_held(hot, call, allowed, found, payload, digest) and hot.pay(call, allowed)
+            memset(&about, 0, sizeof(about))
+            about.found, about.source, about.digest = found, FROM_RECORDS, <const uint8_t *>PyBytes_AS_STRING(digest)
+            about.subject, about.key = subject_of(allowed.plan, question, count), key
+            if put_held(hot, call, allowed, found, payload, digest):
+                given = hot.finish(call, view, allowed, &about, TAG_AUDIT_ID)
     except Exception:
         return False
     if given:

@@ -13,17 +13,19 @@ from libc.string cimport memset
 from broker._native.cachekey cimport FLAG_NOT_FOUND, KEY_BYTES, EntryView, Pair, Slice
 from broker._native.front cimport Shown
 from broker._native.hot cimport Allowed, Hot, HotMethod, age_of, begin_message, end_message
-from broker._native.plans cimport question_of, texts_of
+from broker._native.plans cimport question_of, subject_of, texts_of
 from broker._native.reply cimport (
     NO_MOMENT, REPLY_BYTES, VERDICT_BYTES, BodyView, Told, Verdicts, take_verdicts, view_body, write_match_reply
 )
 from broker._native.session cimport Call
+from broker._native.trail cimport Given
 from broker._native.wire cimport FROM_CACHE, FROM_RECORDS, MOST_ARGUMENTS, CallView, parse_match
 from canonical cimport chars_of
 from decision cimport SAYS_VERDICT
 from image cimport MASK_BYTES
 
 cdef enum:
+    TAG_AUDIT_ID = 6 << 3 | 2      # of MatchResponse
     MOST_ASSERTED_CHARS = 256      # over all fields: what takes longer to compare is not to hold up everybody else's calls
     MOST_PAYLOAD_BYTES = 16_384    # the same, of a cached answer
 
@@ -65,13 +67,29 @@ cdef bint is_light(const CallView *view) noexcept:
 cdef bint match_held(
     Hot hot, Call *call, const CallView *view, const Allowed *allowed, const Pair *question, Py_ssize_t count
 ) except -1:
+    cdef unsigned char key[KEY_BYTES]
     cdef Told told
+    cdef Given about
     answers = hot.plans.answers[allowed.interface]
+    if hot.trail is not None and not derive_matched(hot, key, view, allowed, question, count, answers):
+        return False
     asserted = texts_of(view.asserted, view.asserted_count)
     judged = answers.match_held(hot.ref_of(allowed.term), texts_of(question, count), asserted, hot.clock.wall_ms)
     memset(&told, 0, sizeof(told))
     told.origin, told.source, told.fetched_at_ms = allowed.plan.origin, FROM_RECORDS, hot.clock.wall_ms
-    return give(hot, call, allowed, judged, &told)
+    memset(&about, 0, sizeof(about))
+    about.source, about.subject, about.key = FROM_RECORDS, subject_of(allowed.plan, question, count), key
+    return give(hot, call, view, allowed, judged, &told, &about)
+
+
+cdef bint derive_matched(
+    Hot hot, unsigned char *key, const CallView *view, const Allowed *allowed, const Pair *question, Py_ssize_t count, answers
+) except -1:
+    """Derive the key of the record that a comparison reads, which may have more than the grant shows: what tells that it holds."""
+    cdef bytes mask = answers.mask(hot.ref_of(allowed.term))
+    if PyBytes_GET_SIZE(mask) != MASK_BYTES:
+        return False
+    return hot.derive(key, view, allowed, question, count, <const unsigned char *>PyBytes_AS_STRING(mask))
 
 
 # --- on a cached answer --------------------------------------------------------------------------------------------
@@ -79,26 +97,24 @@ cdef bint match_held(
 cdef bint match_cached(
     Hot hot, Call *call, const CallView *view, const Allowed *allowed, const Pair *question, Py_ssize_t count
 ) except -1:
-    """Look the answer up that a comparison reads, which may hold more than the grant shows: what tells that it is in force."""
+    """Look the answer up that a comparison reads."""
     cdef unsigned char key[KEY_BYTES]
     cdef EntryView entry
     cdef Py_buffer buffer
+    cdef Given about
     answers = hot.plans.answers[allowed.interface]
-    cdef bytes mask = answers.mask(hot.ref_of(allowed.term))
-    if PyBytes_GET_SIZE(mask) != MASK_BYTES:
-        return False
-    if not hot.derive(key, view, allowed, question, count, <const unsigned char *>PyBytes_AS_STRING(mask)):
-        return False
-    if not hot.find(key, &entry, &buffer):
+    if not derive_matched(hot, key, view, allowed, question, count, answers) or not hot.find(key, &entry, &buffer):
         return False
     try:
-        return hot.is_fresh(&entry, view, allowed.term) and match_entry(hot, call, view, allowed, answers, &entry)
+        memset(&about, 0, sizeof(about))
+        about.source, about.subject, about.key = FROM_CACHE, subject_of(allowed.plan, question, count), key
+        return hot.is_fresh(&entry, view, allowed.term) and match_entry(hot, call, view, allowed, answers, &entry, &about)
     finally:
         PyBuffer_Release(&buffer)
 
 
 cdef bint match_entry(
-    Hot hot, Call *call, const CallView *view, const Allowed *allowed, answers, const EntryView *entry
+    Hot hot, Call *call, const CallView *view, const Allowed *allowed, answers, const EntryView *entry, Given *about
 ) except -1:
     cdef BodyView body
     cdef Told told
@@ -112,12 +128,14 @@ cdef bint match_entry(
     memset(&told, 0, sizeof(told))
     told.origin, told.more, told.source = body.origin, body.more, FROM_CACHE
     told.age_ms, told.fetched_at_ms = age_of(hot, entry), NO_MOMENT
-    return give(hot, call, allowed, judged, &told)
+    return give(hot, call, view, allowed, judged, &told, about)
 
 
 # --- the answer ----------------------------------------------------------------------------------------------------
 
-cdef bint give(Hot hot, Call *call, const Allowed *allowed, judged, const Told *told) except -1:
+cdef bint give(
+    Hot hot, Call *call, const CallView *view, const Allowed *allowed, judged, const Told *told, Given *about
+) except -1:
     """Write what was judged, if anything was, and have it paid for."""
     cdef Verdicts verdicts
     cdef unsigned char *at
@@ -135,7 +153,8 @@ cdef bint give(Hot hot, Call *call, const Allowed *allowed, judged, const Told *
     if size < 0:
         return False
     end_message(call, size)
-    if not hot.pay(call, allowed):
+    about.found, about.asserted, about.asserted_count = found, <Pair *>view.asserted, view.asserted_count
+    if not hot.finish(call, view, allowed, about, TAG_AUDIT_ID):
         return False
     hot.count(allowed.plan.match_slot, found)
     return True

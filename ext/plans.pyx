@@ -43,6 +43,17 @@ cdef Py_ssize_t question_of(Pair *into, const Plan *plan, const CallView *call) 
     return count if at == call.count else -1   # what is left over is no argument of the interface
 
 
+cdef Slice subject_of(const Plan *plan, const Pair *question, Py_ssize_t count) noexcept nogil:
+    """Return whom a question is about; of size 0 where it names nobody."""
+    cdef Py_ssize_t i
+    cdef Slice nobody
+    for i in range(count):
+        if same(&question[i].name, &plan.subject):
+            return question[i].value
+    nobody.data, nobody.size = NULL, 0
+    return nobody
+
+
 cdef dict texts_of(const Pair *pairs, Py_ssize_t count):
     """Return pairs, which are UTF-8, as Python has them."""
     cdef dict texts = {}
@@ -91,8 +102,9 @@ cdef class Plans:
             raise ValueError("an interface stands twice")
         self._fill_arguments(plan, sorted(planned.arguments))
         self._point(&plan.origin, planned.origin)
+        self._point(&plan.subject, planned.subject)
         plan.call_slot, plan.match_slot = planned.call_slot, planned.match_slot
-        plan.is_held, plan.known = planned.is_held, True
+        plan.is_held, plan.waits, plan.known = planned.is_held, planned.waits, True
         return 0
 
     cdef int _fill_arguments(self, Plan *plan, list arguments) except -1:

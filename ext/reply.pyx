@@ -63,12 +63,19 @@ cdef inline void take_moment(Cursor *cursor) noexcept nogil:
         decline(cursor)
 
 
+cdef inline const uint8_t *take_digest(Cursor *cursor) noexcept nogil:
+    cdef Slice digest = take_delimited(cursor)
+    if digest.size != SHA256_BYTES:
+        decline(cursor)
+    return digest.data
+
+
 cdef inline void take_origin_field(BodyView *body, Cursor *cursor) noexcept nogil:
     """Step over one field of a provenance, and part the others where the digest stands."""
     cdef const unsigned char *begins = cursor.at
     cdef uint8_t tag = take_u8(cursor)
     if tag == TAG_DIGEST and body.more.data == NULL:
-        take_delimited(cursor)
+        body.digest = take_digest(cursor)
         body.origin.size = begins - body.origin.data
         body.more.data = cursor.at
     elif tag == TAG_PROVIDER or tag == TAG_INTERFACE:

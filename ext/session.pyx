@@ -287,6 +287,12 @@ cdef class Session:
     cdef void tick(self, int64_t now) noexcept:
         """Look at what has taken too long."""
 
+    cdef void release(self, uint64_t durable, uint64_t refused) noexcept:
+        """Let answers leave that are put down, and refuse those that cannot be."""
+
+    cdef void give_up(self, int64_t since_ns) noexcept:
+        """Refuse those that have waited since before then."""
+
     cdef void drain(self) noexcept:
         """Let no new call in, and end with the last one."""
 

@@ -15,7 +15,7 @@ cdef extern from "atomic64.h" nogil:
     void atomic64_store(uint64_t *word, uint64_t value)
 
 BOARD_BYTES = WORDS * 8
-WORD_NAMES = ("snapshot", "trust", "draining", "counters", "core", "alive")
+WORD_NAMES = ("snapshot", "trust", "draining", "counters", "core", "alive", "recalled")
 assert len(WORD_NAMES) == WORDS
 SLOT_BYTES = sizeof(Slot)
 SUMS_BYTES = sizeof(Sums)

@@ -41,6 +41,7 @@ _RULES = {
     "max_age_ms": 1_800_000,
     "drain_timeout_ms": 300_000,
     "stalled_stream_timeout_ms": 30_000,
+    "held_timeout_ms": 1_000,
     "stalled_timeout_ms": 60_000,
     "ping_interval_ms": 10_000,
     "streams": 100,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -229,7 +230,10 @@ async def test_a_provider_that_left_the_catalogue_is_let_go(
 
 def _connections_to(pid: int, port: int) -> int:
     """Established connections of a process to a local port, as the kernel has them."""
-    sockets = {str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has been closed meanwhile
+            sockets.add(str(path.readlink()))
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
     return sum(row[3] == "01" and row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in sockets for row in rows)
 

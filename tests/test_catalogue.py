@@ -126,6 +126,8 @@ BROKEN = [
     ("[[consumers]]", "freshness = {cacheable = true}\n[[consumers]]", ".freshness.ttl_s: must be above 0"),
     ("[[consumers]]", "freshness = {ttl_s = 5}\n[[consumers]]", ".freshness.cacheable: must be true"),
     ("[[consumers]]", "side_effect = true\nfreshness = {cacheable = true, ttl_s = 5}\n[[consumers]]", "side effects"),
+    ("[[consumers]]", 'sensitive = true\naudit = "buffered"\n[[consumers]]', ".audit: must be durable where sensitive"),
+    ("[[consumers]]", 'audit = "off"\n[[consumers]]', ".audit"),
     ("[[consumers]]", 'resource = "R1"\n[[consumers]]', ".resource: no resource `R1`"),
     ('endpoint = {connector = "http", base_url = "http://127.0.0.1:1"}', "", "provider: `national.police` has no endpoint"),
     ("[[consumers]]", 'probe = {who = "x"}\n[[consumers]]', ".probe.who: is not an argument"),

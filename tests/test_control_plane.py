@@ -70,6 +70,19 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         _control(tmp_path)
 
 
+def test_what_was_in_force_before_changes_were_kept_is_told_as_kept(control_url: str, tmp_path: Path) -> None:
+    plane = _plane(control_url)
+    plane.apply(read_valid(write(tmp_path, GOOD)), "operator/chen", "a test")
+    added = [(one.revision, one.target, one.outcome) for one in plane.told(0, 1000)]
+    assert [(target, outcome) for _, target, outcome in added][-1] == ("grant/g1", "ADDED")
+    with plane.database.writing() as connection:
+        connection.execute(text("DROP TABLE control_change"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+    found = _plane(control_url).told(0, 1000)
+    assert [(one.revision, one.target, one.outcome) for one in found] == [(number, at, "KEPT") for number, at, _ in added]
+    assert {one.at[-6:] for one in found} == {"+00:00"}
+
+
 def _slowly(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same, leaving time for somebody else to come between what is read and what is done next."""
 

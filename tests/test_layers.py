@@ -12,10 +12,10 @@ PACKAGE = ROOT / "broker"
 
 # Each layer may import itself and the layers below it; names on one line are siblings that never import one another.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("v1", "_native", "errors", "config", "boot"),
+    ("v1", "_native", "errors", "config", "boot", "key_file"),
     ("model", "matching", "linkage"),
     ("telemetry",),
-    ("policy", "cache", "upstream", "records"),
+    ("policy", "cache", "upstream", "records", "audit"),
     ("exchange",),
     ("search",),
     ("services",),
@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("demo",),
     ("cli",),
 )
-ALLOWED_SIDEWAYS = {("config", "errors")}
+ALLOWED_SIDEWAYS = {("config", "errors"), ("key_file", "errors")}
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # What consumers install must not drag the server in.
 CLIENT_MAY_IMPORT = {"client", "v1"}

@@ -45,7 +45,9 @@ async def match(client: AsyncClient, *arguments: Any, **changes: Any) -> pb.Matc
     fetched = [answer.provenance.fetched_at.ToNanoseconds() for answer in answers]
     assert fetched == sorted(fetched)
     told = [pb.MatchResponse.FromString(answer.SerializeToString()) for answer in answers]
+    assert len({answer.audit_id for answer in told} - {""}) == len(told)
     for answer in told:
+        answer.ClearField("audit_id")
         answer.provenance.ClearField("fetched_at")
         answer.provenance.ClearField("age")
     assert told[0] == told[1]

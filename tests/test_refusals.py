@@ -36,7 +36,7 @@ def told() -> Status:
 
 def expected() -> Status:
     """What the core makes of it, but the number of the request, which a front does not give."""
-    trailing = dict(to_status(CoreUnavailable(refusals.MESSAGE), "request-1").trailing_metadata)
+    trailing = dict(to_status(CoreUnavailable(refusals.CORE_AWAY), "request-1").trailing_metadata)
     status = Status.FromString(trailing["grpc-status-details-bin"])
     assert status.details[-1].Is(RequestInfo.DESCRIPTOR)
     del status.details[-1]
@@ -44,7 +44,7 @@ def expected() -> Status:
 
 
 def test_code_and_message_are_those_of_the_core() -> None:
-    assert (told().code, told().message) == (expected().code, expected().message) == (14, refusals.MESSAGE)
+    assert (told().code, told().message) == (expected().code, expected().message) == (14, refusals.CORE_AWAY)
 
 
 @pytest.mark.parametrize(("at", "kind"), [(0, ErrorInfo), (1, RetryInfo)])
@@ -69,7 +69,7 @@ def test_nothing_that_a_front_says_is_unknown_to_the_contract() -> None:
 
 
 def test_the_message_is_the_one_of_the_native_side() -> None:
-    assert f'b"{refusals.MESSAGE}"' in NATIVE.read_text()
+    assert f'b"{refusals.CORE_AWAY}"' in NATIVE.read_text()
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 300, 16_383, 16_384, 70_000])

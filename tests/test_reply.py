@@ -134,12 +134,21 @@ def agrees(data: bytes) -> bool:
         {"outcome": 0},
         {"audit_id": "x"},
         {"provenance": pb.Provenance(level=3, provider="p")},
-        {"provenance": pb.Provenance(digest=b"d", stale=True)},
+        {"provenance": pb.Provenance(level=3, provider="p", digest=b"d" * 31)},
+        {"provenance": pb.Provenance(digest=b"d" * 32, stale=True)},
     ],
-    ids=["a payload of nobody", "no payload", "no outcome", "an unknown field", "no digest", "about one call"],
+    ids=[
+        "a payload of nobody",
+        "no payload",
+        "no outcome",
+        "an unknown field",
+        "no digest",
+        "a short digest",
+        "about one call",
+    ],
 )
 def test_an_unusual_body_is_for_the_core(wrong: dict[str, Any]):
-    usual = {"outcome": pb.OUTCOME_FOUND, "payload": b"{}", "provenance": pb.Provenance(provider="p", digest=b"d")}
+    usual = {"outcome": pb.OUTCOME_FOUND, "payload": b"{}", "provenance": pb.Provenance(provider="p", digest=b"d" * 32)}
     assert reply.read_body(pb.CallResponse(**usual).SerializeToString()) == (True, b"{}", b"\x1a\x01p")
     assert reply.read_body(pb.CallResponse(**(usual | wrong)).SerializeToString()) is None
 

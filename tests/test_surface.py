@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from broker.client import CallFailed, decode
 from broker.serve.server import ADMIN_SERVICES, PUBLIC_SERVICES, service_names
-from broker.v1 import admin_pb2, catalogue_pb2
+from broker.v1 import admin_pb2, audit_pb2, catalogue_pb2
 from broker.v1.admin_pb2_grpc import AdminServiceStub
 from tests.support.catalogue import INTERFACE, PURPOSE, catalogue
 from tests.support.people import resident_id
@@ -28,6 +28,7 @@ NOW = {
     *(method.full_name for method in catalogue_pb2.DESCRIPTOR.services_by_name["CatalogueService"].methods),
     *(f"broker.v1.GrantService.{name}Grant" for name in ("Request", "Approve", "Reject", "Pause", "Revoke", "Get")),
     "broker.v1.GrantService.ListGrants",
+    *(method.full_name for method in audit_pb2.DESCRIPTOR.services_by_name["AuditService"].methods),
     *(f"broker.v1.AdminService.{name}" for name in ("Purge", "Drain", "Reload", "GetStatus")),
 }
 METHODS = [method for service in (*PUBLIC_SERVICES, *ADMIN_SERVICES) for method in service.methods]

@@ -27,17 +27,24 @@ class Front:
         handler: Handler,
         unavailable: bytes,
         on_closed: Callable[[str], None],
+        unaudited: bytes = b"",
     ) -> None:
         """Answer calls of the methods `paths` ("/package.Service/Method") by `handler` where it can, and relay the others.
 
-        `unavailable` is the `grpc-status-details-bin` (base64) of a call that the core is not there for; `on_closed` is told
-        the reason whenever a limit ends a connection or a stream.
+        `unavailable` is the `grpc-status-details-bin` (base64) of a call that the core is not there for, `unaudited` that of
+        one whose answer cannot be put down; `on_closed` is told the reason whenever a limit ends a connection or a stream.
 
         Raises:
             KeyError: a rule is missing.
             ValueError: a time is not a number of milliseconds, or there are more than 8 methods.
             OverflowError: a rule is negative or too large.
         """
+
+    def release(self, durable: int, refused: int) -> None:
+        """Let answers leave whose record is below `durable`; of the others, those below `refused` become UNAVAILABLE."""
+
+    def take_back(self) -> None:
+        """Refuse all answers that wait for their records: what they were decided by is not in force any more."""
 
     def tick(self) -> None:
         """End what has taken too long. To be called some times a second."""
@@ -46,4 +53,4 @@ class Front:
         """Tell every connection that there will be an end; each ends with its last call, and so do new ones."""
 
     def counters(self) -> dict[str, Any]:
-        """Return counts: open and accepted connections, answered, relayed and unavailable calls, closed by reason."""
+        """Return counts: open and accepted connections, calls answered, relayed, unavailable, unaudited; closed by reason."""

@@ -12,6 +12,7 @@ from broker._native.front import Handler
 from broker._native.plans import Plans
 from broker._native.remembered import Remembered
 from broker._native.shared import Board, Tally
+from broker._native.trail import Trail
 from broker.config import Limits
 
 class HotMethod:
@@ -46,6 +47,9 @@ class Hot(Handler):
 
     def use_cache(self, environment: Any, entries: Any, core: int) -> None:
         """Read this database of an LMDB environment as long as the board's word `core` is `core`; None: decline."""
+
+    def use_trail(self, trail: Trail | None) -> None:
+        """Put down what is answered, which then leaves by `Front.release` if it waits for the disk. None: nothing."""
 
     def use_clock(self, anchor_ms: int) -> None:
         """Take this plus the ms since boot for the time that nobody can set."""

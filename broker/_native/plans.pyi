@@ -17,6 +17,10 @@ class Planned(Protocol):
         """Whether it is answered from a record base; else from the cache."""
 
     @property
+    def waits(self) -> bool:
+        """Whether its answers wait until their records are durable."""
+
+    @property
     def call_slot(self) -> int:
         """Where in the tally its calls are counted."""
 

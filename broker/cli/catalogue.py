@@ -46,7 +46,7 @@ def apply_directory(path: Path, config: Config, actor: str) -> tuple[int, Differ
     catalogue = read_valid(path)
     control = open_control(config)
     try:
-        return control.apply(catalogue, signature(actor))
+        return control.apply(catalogue, signature(actor), "broker catalogue apply")
     finally:
         control.close()
 

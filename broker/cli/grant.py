@@ -113,7 +113,7 @@ def request(
     terms: dict[str, Any] = {"consumer": consumer, "interface": interface, "purposes": purpose, "fields": field}
     terms |= {"valid_from": _midnight(since, config), "valid_until": _midnight(until, config)}
     terms |= {"legal_basis": legal_basis, "matters": matter or [], **_terms(term or [])}
-    ask = Ask(terms=terms, actor=signature(actor), caller=OPERATOR.name, request_id=request_id)
+    ask = Ask(terms=terms, actor=signature(actor), caller=OPERATOR.name, method="broker grant request", request_id=request_id)
     with _control(config) as database:
         story = begin(database, ask, _zone(config), _now())
     _print(story, config, json)
@@ -189,7 +189,7 @@ def show(grant: Id, file: ConfigFile = None, json: Json = False) -> None:
 def _act(verb: Verb, grant: str, reason: str, actor: str, file: Path | None, json: bool) -> None:
     config, permit = load_config(file), functools.partial(check, OPERATOR, verb)
     with _control(config) as database:
-        decision = Decision(verb, signature(actor), worded(reason, required=verb is Verb.REJECT))
+        decision = Decision(verb, signature(actor), worded(reason, required=verb is Verb.REJECT), f"broker grant {verb}")
         story = workflow.act(database, grant, decision, permit, _now())
     _print(story, config, json)
 

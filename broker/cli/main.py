@@ -17,7 +17,7 @@ from broker.cli.output import fail
 from broker.errors import CatalogueRefused, StartupError
 
 # Each is a module of broker.cli with an `app`.
-COMMANDS = ("serve", "status", "call", "catalogue", "grant", "consumer", "cache", "records", "link", "config", "demo")
+COMMANDS = ("serve", "status", "call", "catalogue", "grant", "consumer", "cache", "records", "link", "audit", "config", "demo")
 
 
 class _OnDemand(TyperGroup):

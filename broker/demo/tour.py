@@ -26,6 +26,7 @@ from broker.demo.register import PURPOSE as SEARCH_PURPOSE
 from broker.demo.register import REGISTER, residents
 from broker.demo.step import Broken, Step, Visitor
 from broker.demo.step import check as _check
+from broker.demo.tour_audit import PROOF_OF_ACCESS
 from broker.demo.tour_catalogue import mount_report
 from broker.demo.tour_grants import LIFE_OF_A_GRANT
 
@@ -349,6 +350,7 @@ STEPS: tuple[Callable[[Visitor], Awaitable[Step]], ...] = (
     mount_report,
     linking,
     *LIFE_OF_A_GRANT,
+    *PROOF_OF_ACCESS,
     killed,
 )
 

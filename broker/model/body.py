@@ -45,8 +45,13 @@ def payload(answer: Answer) -> dict[str, Any]:
     return decoded(pb.CallResponse.FromString(answer.body).payload)
 
 
+def digest(answer: Answer) -> bytes:
+    """Return the SHA-256 of the payload of an answer, as its provenance has it."""
+    return pb.CallResponse.FromString(answer.body).provenance.digest
+
+
 def wire(answer: Answer) -> bytes:
     """Return a whole `CallResponse` as it goes on the wire."""
     age = Duration(seconds=answer.age_ms // 1000, nanos=answer.age_ms % 1000 * 1_000_000)
     provenance = pb.Provenance(source=pb.Source.ValueType(answer.source), age=age, stale=answer.stale)
-    return answer.body + pb.CallResponse(provenance=provenance).SerializeToString()
+    return answer.body + pb.CallResponse(provenance=provenance, audit_id=answer.audit_id).SerializeToString()

@@ -66,6 +66,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     device: str = ""  # the terminal it comes from
     case_id: str = ""
     max_age_ms: int | None = None  # None: what the interface allows
+    method: str = ""  # by which it came, e.g. "broker.v1.ExchangeService/Call"
+    request_id: str = ""  # by which the consumer knows it
     previous_attempts: int = 0  # how often the consumer's gRPC library has sent this call before
     encoding: Encoding = Encoding.JSON
     asserted: Mapping[str, str] | None = None  # fields to compare with the record; None: the record itself is asked for
@@ -99,6 +101,7 @@ class Authority(msgspec.Struct, frozen=True, kw_only=True):
     quota_total: int
     subjects_per_day: int
     counter: int  # key of its counters; equal for equal limits of the same grant
+    embargo_class: str = ""  # of what is put down of its use
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -119,6 +122,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     fields: Mapping[str, Any] | None
     fetched_at_ms: int  # wall clock, UTC
+    intent: str = ""  # audit record that told that the provider was about to be asked
+    took_us: int = 0  # that the provider took
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,6 +138,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     snapshot_version: int = 0  # by which it was decided
     remaining: Remaining | None = None
+    intent: str = ""  # as of the record
+    provider_us: int = 0
+    audit_id: str = ""  # of what was put down of this access
 
 
 class Verdict(enum.IntEnum):
@@ -203,3 +211,4 @@ class Searched(msgspec.Struct, frozen=True, kw_only=True):
     level: Level
     snapshot_version: int
     remaining: Remaining
+    audit_id: str = ""

@@ -290,6 +290,8 @@ class Interface(Value, frozen=True, kw_only=True):
     timeout_ms: Annotated[int, msgspec.Meta(ge=100, le=60_000)] = 3000
     probe: dict[FieldName, str] = {}  # arguments to ask with, now and then, whether it still answers; of a made-up subject
     side_effect: bool = False  # asking changes something: never cached, never shared between callers
+    sensitive: bool = False  # no answer leaves before it is on the disk that it was given, whatever the settings say
+    audit: Literal["durable", "buffered"] = "durable"  # buffered: answers do not wait for the disk
 
 
 class ResourceItem(Value, frozen=True, kw_only=True):

@@ -149,6 +149,7 @@ def authority_of(image: Image, ref: int) -> Authority:
         quota_total=term["quota_total"],
         subjects_per_day=term["subjects_per_day"],
         counter=term["counter"],
+        embargo_class=term["embargo_class"],
     )
 
 

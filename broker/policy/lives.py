@@ -79,10 +79,11 @@ class Step(NamedTuple):
 
 
 class By(NamedTuple):
-    """Who takes steps, and when."""
+    """Who takes steps, when, and by which RPC or command."""
 
     actor: str
     at: dt.datetime
+    method: str = ""
 
 
 class _Ending(msgspec.Struct):
@@ -121,8 +122,8 @@ def life(row: Row[Any]) -> Life:
         interface=row.interface,
         provider=row.provider,
         terms=msgspec.msgpack.decode(row.terms, type=Grant),
-        requested_at=_utc(row.requested_at),
-        decide_by=_utc(row.decide_by) if row.decide_by else None,
+        requested_at=utc(row.requested_at),
+        decide_by=utc(row.decide_by) if row.decide_by else None,
     )
 
 
@@ -179,11 +180,11 @@ def histories(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[Tra
     found: dict[str, list[Transition]] = defaultdict(list)
     rows = select(grant_transition).where(steps.id.in_(ids)).order_by(steps.id, steps.number)
     for row in connection.execute(rows):
-        found[row.id].append(Transition(State(row.state), _utc(row.at), row.actor, row.reason))
+        found[row.id].append(Transition(State(row.state), utc(row.at), row.actor, row.reason))
     return {key: tuple(found[key]) for key in ids}
 
 
-def _utc(moment: dt.datetime) -> dt.datetime:
+def utc(moment: dt.datetime) -> dt.datetime:
     """SQLite forgets the offset, so every moment is written, and read, as UTC."""
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 

@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from broker.errors import InvalidRequest, Violation, WrongState
 from broker.model.catalogue import Grant
-from broker.policy import lives, terms
+from broker.model.change import grant_target
+from broker.policy import changes, lives, terms
 from broker.policy.calendar import DAYS, working_days_after
 from broker.policy.database import Database
 from broker.policy.lives import WORKFLOW, By, Life, Step
@@ -38,6 +39,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     terms: Mapping[str, Any]
     actor: str
     caller: str  # within whose requests a request id means something
+    method: str = ""  # of the RPC or the command
     request_id: str = ""  # "": every request makes a grant
 
 
@@ -65,7 +67,9 @@ def request(database: Database, ask: Ask, zone: dt.tzinfo, now: dt.datetime) -> 
         document = encode_value(life.terms)
         lives.begin(connection, [(life, document)], key)
         step = Step(life.id, life.state, WORKFLOW, document, grant.legal_basis)
-        lives.record(connection, [step], By(ask.actor, now))
+        by = By(ask.actor, now, ask.method)
+        lives.record(connection, [step], by)
+        changes.note(connection, by, [(grant_target(life.id), life.state.value)])
         return tell(connection, life)
 
 

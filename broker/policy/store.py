@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Integer, Table, and_, bindparam, delete, inse
 from broker.config import Config
 from broker.errors import ConfigurationError
 from broker.model.catalogue import Catalogue
-from broker.policy import bulk, declared, lives
+from broker.model.change import CHANGED, MOVED, PAUSED_CHANGED, REMOVED, Change, target_of
+from broker.policy import bulk, changes, declared, lives
 from broker.policy.database import Database, open_database
 from broker.policy.directory import KINDS, key_of
 from broker.policy.lives import DIRECTORY, By
@@ -111,6 +112,11 @@ class ControlPlane:
             gone = tuple((kind, key) for kind, key in connection.execute(removed))
         return Changes(newest, rows, gone, whole=False)
 
+    def told(self, since: int, most: int) -> list[Change]:
+        """Return what was changed by whom, from a number on, in order, at most so many."""
+        with self.database.reading() as connection:
+            return changes.since(connection, since, most)
+
     def difference(self, catalogue: Catalogue) -> Difference:
         """Tell what applying a catalogue would change.
 
@@ -120,20 +126,21 @@ class ControlPlane:
         with self.database.reading() as connection:
             return _decide(connection, catalogue, encode(catalogue), _now())[0]
 
-    def apply(self, catalogue: Catalogue, actor: str = "operator") -> tuple[int, Difference]:
-        """Make what comes from the directory exactly this catalogue, less what is withheld; remember who did so.
+    def apply(self, catalogue: Catalogue, actor: str = "operator", method: str = "") -> tuple[int, Difference]:
+        """Make what comes from the directory exactly this catalogue, less what is withheld; remember who did so, and how.
 
         Returns the revision in force and what changed.
 
         Raises:
             CatalogueRefused: a declared grant has an id that stands for another one.
         """
-        wanted, now = encode(catalogue), _now()
+        wanted, by = encode(catalogue), By(actor, _now(), method)
         with self.database.writing() as connection:
-            difference, plan = _decide(connection, catalogue, wanted, now)
-            declared.write(connection, plan, By(actor, now))
+            difference, plan = _decide(connection, catalogue, wanted, by.at)
+            declared.write(connection, plan, by)
             if difference.concerns_force:
-                _write(connection, wanted, difference)
+                _write(connection, wanted, difference, by)
+            changes.note(connection, by, _of_grants(difference))
             return _version(connection), difference
 
     def close(self) -> None:
@@ -268,15 +275,25 @@ def _by_kind(places: set[Place]) -> dict[str, tuple[str, ...]]:
     return {kind: keys for kind in KINDS if (keys := tuple(sorted(key for k, key in places if k == kind)))}
 
 
-def _write(connection: Connection, wanted: Documents, difference: Difference) -> None:
+def _write(connection: Connection, wanted: Documents, difference: Difference, by: By) -> None:
     counts = {part: difference.count(part) for part in ("added", "changed")}
     gone = [*_places(difference.removed), *(("grants", key) for key in difference.ended)]
     version = new_revision(connection, **counts, removed=len(gone))
     take_out_of_force(connection, version, gone)
-    _change(connection, version, {at: wanted[at] for at in _places(difference.changed)})
     if difference.added:
         _insert(connection, version, DIRECTORY, {at: wanted[at] for at in _places(difference.added)})
         connection.execute(_BACK)
+        changes.note_added(connection, by, difference.added, version)
+    altered = _places(difference.changed)
+    _change(connection, version, {at: wanted[at] for at in altered})
+    done = [(target_of(*at), CHANGED) for at in altered] + [(target_of(*at), REMOVED) for at in gone]
+    changes.note(connection, by, done, version)
+
+
+def _of_grants(difference: Difference) -> list[tuple[str, str]]:
+    """What is done to grants beside coming into force and going out of it."""
+    done = [(target_of("grants", key), PAUSED_CHANGED) for key in difference.paused]
+    return done + [(target_of("grants", key), MOVED) for key in difference.moved]
 
 
 def _places(part: dict[str, tuple[str, ...]]) -> list[Place]:

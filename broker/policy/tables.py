@@ -52,6 +52,19 @@ revision = Table(
     Column("removed", Integer, nullable=False),
 )
 
+# Every change, for the audit logs of the brokers that follow: names of what was changed, never what it was changed to.
+change = Table(
+    "control_change",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("revision", Integer, nullable=False),  # in which it was made, or the newest at the time
+    Column("at", DateTime(timezone=True), nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("method", String(64), nullable=False),
+    Column("target", String(160), nullable=False),  # e.g. "grant/g-17"
+    Column("outcome", String(16), nullable=False),
+)
+
 # Every grant that ever was, declared in a directory or requested.
 grant_life = Table(
     "grant_life",

@@ -228,6 +228,7 @@ def _interface_problems(
     yield from _freshness_problems(interface)
     yield from _operation_problems(interface)
     yield from _probe_problems(interface)
+    yield from _audit_problems(interface)
     provider = providers.get(interface.provider)
     if provider is None:
         yield f"provider: no provider `{interface.provider}`"
@@ -278,6 +279,11 @@ def _freshness_problems(interface: Interface) -> Iterator[str]:
         yield "freshness.ttl_s: must be above 0 for a cacheable interface"
     if not freshness.cacheable and (freshness.ttl_s or freshness.negative_ttl_s):
         yield "freshness.cacheable: must be true where a time to live is given"
+
+
+def _audit_problems(interface: Interface) -> Iterator[str]:
+    if interface.sensitive and interface.audit == "buffered":
+        yield "audit: must be durable where sensitive is true"
 
 
 def _probe_problems(interface: Interface) -> Iterator[str]:

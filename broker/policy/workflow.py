@@ -16,7 +16,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from broker.errors import InvalidRequest, NotFound, WrongState
-from broker.policy import lives, terms
+from broker.model.change import grant_target
+from broker.policy import changes, lives, terms
 from broker.policy.database import Database
 from broker.policy.lives import REMOVED, WORKFLOW, By, Life, State, Step, Transition
 from broker.policy.store import encode_value, new_revision, put_in_force, take_out_of_force
@@ -66,6 +67,7 @@ class Decision(NamedTuple):
     verb: Verb
     actor: str
     reason: str = ""
+    method: str = ""  # of the RPC or the command
 
 
 # --- deciding: pure -----------------------------------------------------------------------------------------------------
@@ -163,16 +165,18 @@ def expire_due(database: Database, now: dt.datetime) -> int:
 
 def move(connection: Connection, moved: Iterable[Life], state: State, decision: Decision, now: dt.datetime) -> None:
     """Record that grants have gone over to a state, and put them in force or take them out accordingly."""
-    found = list(moved)
+    found, by, version = list(moved), By(decision.actor, now, decision.method), None
     steps = [Step(life.id, state, life.origin, encode_value(life.terms), decision.reason) for life in found]
-    lives.record(connection, steps, By(decision.actor, now))
+    lives.record(connection, steps, by)
     ended = [("grants", life.id) for life in found if life.state is State.APPROVED and state is not State.APPROVED]
     if ended:
-        take_out_of_force(connection, new_revision(connection, removed=len(ended)), ended)
+        version = new_revision(connection, removed=len(ended))
+        take_out_of_force(connection, version, ended)
     if state is State.APPROVED:
         version = new_revision(connection, added=len(found))
         for life in found:
             put_in_force(connection, version, life.origin, {("grants", life.id): encode_value(life.terms)})
+    changes.note(connection, by, ((grant_target(life.id), state.value) for life in found), version)
 
 
 def tell(connection: Connection, life: Life) -> Story:

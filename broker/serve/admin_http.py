@@ -1,11 +1,12 @@
-"""The admin page for monitoring, on loopback: /metrics, /livez, /readyz. Read only, no personal data.
+"""The admin page, on loopback: /metrics, /livez, /readyz for monitoring, without personal data; and what auditors ask.
 
-/livez says that the process runs its event loop; /readyz that it takes calls (503 while starting and while draining).
+/livez says that the process runs its event loop; /readyz that it takes calls (503 while starting and while draining). What must
+not go in here: what auditors are told (usage_page.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -16,6 +17,8 @@ from broker.cache.store import CacheStore
 from broker.errors import PortTaken
 from broker.serve.front_counts import FrontCounts
 from broker.telemetry import metrics
+
+_MOST_BODY_BYTES = 65_536
 
 
 class _CacheCollector(Collector):
@@ -43,14 +46,16 @@ class _CacheCollector(Collector):
 class AdminHttp:
     """Serves the admin page."""
 
-    def __init__(self, cache: CacheStore, ready: Callable[[], bool], fronts: FrontCounts) -> None:
+    def __init__(
+        self, cache: CacheStore, ready: Callable[[], bool], fronts: FrontCounts, more: Iterable[web.RouteDef] = ()
+    ) -> None:
         metrics.registry.register(_CacheCollector(cache))
         metrics.registry.register(fronts)
         self._ready = ready
         self._fronts = fronts
-        application = web.Application()
+        application = web.Application(client_max_size=_MOST_BODY_BYTES)
         application.add_routes(
-            [web.get("/metrics", self._metrics), web.get("/livez", self._livez), web.get("/readyz", self._readyz)]
+            [web.get("/metrics", self._metrics), web.get("/livez", self._livez), web.get("/readyz", self._readyz), *more]
         )
         self._runner = web.AppRunner(application, handle_signals=False, access_log=None)
 

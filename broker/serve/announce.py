@@ -32,6 +32,7 @@ class Announcer:
         self._board = open_board(data_dir)
         self._tallies = data_dir / TALLIES
         self._begins: asyncio.Task[None] | None = None
+        self._drains = self._is_held = False
 
     def begin(self) -> None:
         """A core is about to serve. Fronts forget what they knew by the last one when they can ask this one instead."""
@@ -41,7 +42,7 @@ class Announcer:
         """The cache may be another one, and calls are let in."""
         await self._until(self._is_not_connected)
         self.tell()
-        self._board["draining"] = 0
+        self._board["draining"] = int(self._drains or self._is_held)
         self._board["core"] = time.time_ns()
 
     def tell(self) -> None:
@@ -66,7 +67,8 @@ class Announcer:
             await asyncio.shield(self._begins)
         if not await self._until(self._lags):
             log.warning("a front has not followed in time; it answers nothing before it does")
-            self._board["core"] = time.time_ns()  # one that stands still must look at everything anew before it answers
+            self._board["recalled"] = time.time_ns()  # what one that stands still has decided, and not sent
+            self._board["core"] = time.time_ns()  # it must look at everything anew before it answers
 
     async def _until(self, is_not: Callable[[Path], bool]) -> bool:
         """Wait, though not forever, until something is so of every front that lives; returns whether it is."""
@@ -93,7 +95,18 @@ class Announcer:
 
     def drain(self) -> None:
         """No new call is let in: fronts pass all of them on, to be refused."""
+        self._drains = True
         self._board["draining"] = 1
+
+    def hold(self, held: bool) -> None:
+        """A change could not be put down: fronts pass all calls on until it is, to be refused."""
+        self._is_held = held
+        if held:
+            self._board["draining"] = 1
+            self._board["recalled"] = time.time_ns()  # what waits for a disk that is slow is not to leave after this
+        elif self._begins is not None and self._begins.done():
+            self._board["core"] = time.time_ns()  # or a front would answer by the snapshot before, until it sees the new one
+            self._board["draining"] = int(self._drains)
 
 
 def _serves(tally: Tally) -> bool:

@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +28,7 @@ from broker import __version__, config
 from broker.cache.store import CacheStore
 from broker.errors import StartupError
 from broker.exchange import Exchange
+from broker.key_file import open_key
 from broker.policy.clock import Clock
 from broker.policy.compiler import EMPTY
 from broker.policy.counter_file import CounterFile
@@ -37,11 +38,11 @@ from broker.policy.mounts import MountStates
 from broker.policy.quota import Quotas
 from broker.policy.spend import Limits
 from broker.policy.store import ControlPlane
-from broker.policy.subject_key import open_key
 from broker.records.search import Searches
 from broker.records.store import Bases
 from broker.serve.admin_http import AdminHttp
 from broker.serve.announce import Announcer
+from broker.serve.audit_log import AuditLog
 from broker.serve.chores import expire_grants, forget_subjects, let_go_of_bases, load_searchers
 from broker.serve.core_address import READY_FD
 from broker.serve.front_counts import FrontCounts
@@ -50,10 +51,12 @@ from broker.serve.probes import MountProbes
 from broker.serve.server import admin_server, public_server, service_names
 from broker.serve.tls import open_tls
 from broker.serve.watch import SnapshotWatch
+from broker.serve.witnessing import held_elsewhere
 from broker.services.admin_service import AdminService, Operations
 from broker.services.catalogue_service import CatalogueService
 from broker.services.exchange_service import ExchangeService
 from broker.services.grant_service import GrantService
+from broker.services.refused import Refused
 from broker.telemetry import log as logs
 from broker.telemetry import metrics
 from broker.upstream.providers import Providers
@@ -66,7 +69,7 @@ _OPERATORS_GRACE_S = 1.0  # for what operators ask while the process ends; a Dra
 class Core:
     """What runs between start and stop."""
 
-    def __init__(self, settings: config.Config, restarts: int) -> None:
+    def __init__(self, settings: config.Config, restarts: int, held: Mapping[str, str] = {}) -> None:
         self._settings = settings
         self._restarts = restarts
         self._stop = asyncio.Event()
@@ -74,6 +77,7 @@ class Core:
         self._gate = Gate()
         self._control = ControlPlane(open_database(settings, at_once=False))
         bases = Bases(settings)
+        self._audit = AuditLog(settings, held)
         self._exchange = Exchange(
             config=settings,
             cache=CacheStore(settings.path("{data_dir}"), settings.cache),
@@ -83,12 +87,14 @@ class Core:
             bases=bases,
             searches=Searches(bases),
             snapshot=EMPTY,
+            audit=self._audit.accesses,
             clock=Clock(settings.path("{data_dir}/clock"), settings.identity.clock_skew_s * 1000),
         )
         self._tls = open_tls(settings, self._exchange.identifier)
         self._announcer = Announcer(self._exchange, settings.path("{data_dir}"))
+        self._audit.on_hold = self._announcer.hold
         if self._tls:
-            self._tls.on_trust = self._announcer.tell
+            self._tls.on_trust, self._tls.before = self._announcer.tell, self._audit.ledger.in_force
 
     async def run(self) -> None:
         """Serve until told to stop."""
@@ -98,12 +104,19 @@ class Core:
         # Nothing more is written to standard input: it becomes readable when the supervisor has gone, however it went.
         loop.add_reader(sys.stdin.fileno(), self._on_orphaned)
         file = self._settings.path("{data_dir}/policy.snapshot")
-        watch = SnapshotWatch(self._exchange, self._control, file, self._announcer.tell)
-        await watch.start()
-        self._announcer.begin()
-        self._probes = MountProbes(self._exchange, MountStates(self._control.database))
-        await self._serve(watch)
+        watch = SnapshotWatch(self._exchange, self._control, file, self._tell, self._audit.ledger)
+        async with self._audit.open():
+            await self._audit.begin(self._tls.fingerprints() if self._tls else {})
+            await watch.start()
+            self._announcer.begin()
+            self._probes = MountProbes(self._exchange, MountStates(self._control.database))
+            await self._serve(watch)
         self._control.close()
+
+    def _tell(self) -> None:
+        """Another snapshot is in force."""
+        self._audit.follow(self._exchange.snapshot.version)
+        self._announcer.tell()
 
     def _ready(self) -> bool:
         """Whether consumers' calls get here."""
@@ -115,9 +128,11 @@ class Core:
         self._stop.set()
 
     async def _serve(self, watch: SnapshotWatch) -> None:
-        self._server, self._health = public_server(self._settings, self._for_consumers(watch), self._gate, self._tls)
-        admin = admin_server(self._settings, self._for_operators(watch))
-        page = AdminHttp(self._exchange.cache, self._ready, FrontCounts(self._settings.path("{data_dir}")))
+        refused = Refused(self._exchange)
+        self._server, self._health = public_server(self._settings, self._for_consumers(watch), self._gate, self._tls, refused)
+        admin = admin_server(self._settings, self._for_operators(watch), Refused(self._exchange, known=False))
+        counts, more = FrontCounts(self._settings.path("{data_dir}")), self._audit.routes(self._exchange)
+        page = AdminHttp(self._exchange.cache, self._ready, counts, more)
         await page.start(self._settings.admin.http_address)
         await admin.start()
         await self._server.start()
@@ -145,14 +160,16 @@ class Core:
             "ExchangeService": ExchangeService(self._exchange),
             "CatalogueService": CatalogueService(self._exchange, self._probes.report),
             "GrantService": GrantService(self._exchange, self._control.database, reload),
+            **self._audit.services(self._exchange),
         }
 
     def _for_operators(self, watch: SnapshotWatch) -> dict[str, object]:
         reload = functools.partial(self._reload, watch)
         return {
-            "AdminService": AdminService(self._exchange, self._operations(reload)),
+            "AdminService": AdminService(self._exchange, self._operations(reload), self._audit.ledger),
             "CatalogueService": CatalogueService(self._exchange, self._probes.report, known=False),
             "GrantService": GrantService(self._exchange, self._control.database, reload, known=False),
+            **self._audit.services(self._exchange, known=False),
         }
 
     def _chores(self, watch: SnapshotWatch) -> Iterator[Coroutine[Any, Any, None]]:
@@ -164,6 +181,7 @@ class Core:
         yield forget_subjects(self._exchange)
         yield load_searchers(self._exchange)
         yield let_go_of_bases(self._exchange)
+        yield from self._audit.chores(self._stop.set)
         if self._tls:
             yield self._tls.run()
 
@@ -227,7 +245,7 @@ class Core:
 
 
 def _limits(settings: config.Config, control: ControlPlane) -> Limits:
-    key = open_key(settings.path(settings.policy.subject_key_file))
+    key = open_key(settings.path(settings.policy.subject_key_file), "policy.subject_key_file")
     return Limits(CounterFile(settings.path("{data_dir}/counters")), Quotas(control.database), key)
 
 
@@ -260,7 +278,8 @@ async def _run(settings: config.Config, restarts: int) -> NoReturn:
     The consumers' server is not stopped: calls that reach a stopped server before its clients know are CANCELLED, which no
     client tries again. A connection that closes with its process is UNAVAILABLE, which every one does.
     """
-    core = Core(settings, restarts)
+    held = {} if settings.audit.mode == "off" else await held_elsewhere(settings)
+    core = Core(settings, restarts, held)
     await core.run()
     os._exit(0)  # at once, for Python's own way out cancels what the server has in hand
 

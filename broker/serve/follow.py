@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -37,12 +38,19 @@ _OPEN_AGAIN_S = 0.2
 _FIRST_S = 2.0  # that the first snapshot may take: it brings imports with it
 
 
+async def _at_once() -> None:
+    """Where answers do not wait for anything."""
+
+
 class Follower:
     """Gives a handler what it reads."""
 
-    def __init__(self, settings: Config, board: Board, hot: Hot, counts: NamedCounts) -> None:
+    def __init__(
+        self, settings: Config, board: Board, hot: Hot, counts: NamedCounts, settled: Callable[[], Awaitable[None]] = _at_once
+    ) -> None:
+        """Give it the board to follow; `settled` returns once nothing that was answered so far is still to leave."""
         self._settings = settings
-        self._board, self._hot, self._counts = board, hot, counts
+        self._board, self._hot, self._counts, self._settled = board, hot, counts, settled
         self._data_dir = settings.path("{data_dir}")
         self._clock = Clock(self._data_dir / "clock", settings.identity.clock_skew_s * 1000)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="follow")
@@ -119,13 +127,13 @@ class Follower:
             await asyncio.wait((self._opening,), timeout=_LOOK_EVERY_S)
         if self._opening is not None and self._opening.done():
             opening, self._opening = self._opening, None
-            self._take(opening)
+            await self._take(opening)
         if self._seen_at and time.monotonic() - self._seen_at > _PATIENCE_S and self._snapshot:
             self._hot.use_policy(None)
-            self._decide_by(0)
+            await self._decide_by(0)
             log.error("the snapshot cannot be followed in time; the core answers everything until it can")
 
-    def _take(self, opening: asyncio.Future[tuple[Image, Plans]]) -> None:
+    async def _take(self, opening: asyncio.Future[tuple[Image, Plans]]) -> None:
         """Decide by what was opened, if it is what the core decides by."""
         try:
             image, plans = opening.result()
@@ -138,11 +146,13 @@ class Follower:
         word = snapshot_word(image.digest)
         if word == self._board["snapshot"]:
             self._hot.use_policy(plans)
-            self._decide_by(word)
+            await self._decide_by(word)
             self._seen_at = 0.0
             log.info("snapshot in force", version=image.version)
 
-    def _decide_by(self, snapshot: int) -> None:
+    async def _decide_by(self, snapshot: int) -> None:
+        """Say so, once nothing leaves any more that was decided by another."""
+        await self._settled()
         self._snapshot = snapshot
         self._counts.put(FOLLOWS, snapshot, os.getpid())
 

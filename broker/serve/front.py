@@ -40,8 +40,9 @@ from broker.serve.board import CONNECTED, FOLLOWS, SERVES, NamedCounts, open_boa
 from broker.serve.core_address import CORE_SOCKET, READY_FD
 from broker.serve.door import Door
 from broker.serve.follow import Follower
+from broker.serve.front_trail import FrontTrail
 from broker.serve.listen import listen
-from broker.serve.refusals import core_unavailable
+from broker.serve.refusals import audit_unavailable, core_unavailable
 from broker.telemetry import log as logs
 
 log = structlog.get_logger("front")
@@ -69,8 +70,11 @@ class FrontProcess:
         methods = [method() for method in _METHODS.values()]
         most, away_ms = settings.grpc.max_message_bytes, settings.front.core_away_ms
         self._hot = Hot(methods, self._board, self._counts.tally, remembered, settings.limits, most, away_ms)
-        self._front = Front(_rules(settings), tuple(_METHODS), self._hot, core_unavailable(), self._on_closed)
-        self._follower = Follower(settings, self._board, self._hot, self._counts)
+        self._front = Front(
+            _rules(settings), tuple(_METHODS), self._hot, core_unavailable(), self._on_closed, audit_unavailable()
+        )
+        self._trail = FrontTrail(settings, slot, self._hot, self._front, self._board)
+        self._follower = Follower(settings, self._board, self._hot, self._counts, self._trail.settled)
         self._core_socket = str(settings.path(CORE_SOCKET))
         self._stop = asyncio.Event()
         self._core_lost = asyncio.Event()
@@ -78,6 +82,10 @@ class FrontProcess:
 
     async def run(self, sockets: Sequence[int], token_sockets: Sequence[int]) -> None:
         """Serve on listening sockets until told to stop; on the second ones nobody is asked for a certificate."""
+        async with self._trail.open():
+            await self._run(sockets, token_sockets)
+
+    async def _run(self, sockets: Sequence[int], token_sockets: Sequence[int]) -> None:
         loop = asyncio.get_running_loop()
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))  # a connection takes a descriptor
@@ -163,7 +171,8 @@ class FrontProcess:
 
 
 def _rules(settings: config.Config) -> dict[str, int]:
-    return {**msgspec.structs.asdict(settings.front), "ping_interval_ms": settings.grpc.keepalive_min_interval_ms}
+    elsewhere = {"ping_interval_ms": settings.grpc.keepalive_min_interval_ms, "held_timeout_ms": settings.audit.patience_ms}
+    return {**msgspec.structs.asdict(settings.front), **elsewhere}
 
 
 def main() -> NoReturn:

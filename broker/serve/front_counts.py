@@ -66,6 +66,7 @@ class FrontCounts(Collector):
             ("accepted", "Connections of consumers that fronts have taken."),
             ("relayed", "Calls that fronts have passed on to the core."),
             ("unavailable", "Calls that fronts have refused because the core was not there."),
+            ("unaudited", "Answers, counted as such, that fronts took back because they could not be put down."),
         ):
             yield CounterMetricFamily(f"broker_front_{name}", text, value=self._fronts[f"front/{name}".encode()])
         closed = CounterMetricFamily("broker_front_closed", "Connections and streams ended by a limit.", labels=["limit"])

@@ -15,6 +15,7 @@ from broker._native.plans import Plans
 from broker._native.policy import Image
 from broker._native.reply import LEVELS, origin
 from broker._native.wire import KINDS
+from broker.audit.settings import waits_for_disk
 from broker.config import Config
 from broker.errors import SnapshotRefused
 from broker.model.catalogue import BaseDeclaration, Interface, Provider, RecordsOperation
@@ -43,9 +44,11 @@ class Planned(NamedTuple):
     interface: bytes
     version: int
     is_held: bool
+    waits: bool  # for the disk, before an answer leaves
     call_slot: int
     match_slot: int
     origin: bytes
+    subject: bytes
     arguments: list[tuple[bytes, int, bool, int]]
     answers: Answers
 
@@ -95,9 +98,11 @@ class Planner:
             interface=interface_id,
             version=interface.version,
             is_held=held,
+            waits=waits_for_disk(self._settings.audit.mode, interface),
             call_slot=self._counts.slot(f"{CALLS[held]}/{name}".encode()),
             match_slot=self._counts.slot(f"{MATCHES[held]}/{name}".encode()),
             origin=origin(LEVELS[provider.level], provider.id.encode(), interface_id, interface.version),
+            subject=interface.subject.argument.encode(),
             arguments=[
                 (name.encode(), KINDS[argument.type], argument.required, argument.max_chars)
                 for name, argument in interface.arguments.items()

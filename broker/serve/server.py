@@ -34,7 +34,7 @@ PUBLIC_SERVICES: tuple[ServiceDescriptor, ...] = (
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"],
 )
 ADMIN_SERVICES: tuple[ServiceDescriptor, ...] = (admin_pb2.DESCRIPTOR.services_by_name["AdminService"],)
-_OPERATORS = (*ADMIN_SERVICES, *PUBLIC_SERVICES[1:3])  # who may open the socket may do what consumers may, and more
+_OPERATORS = (*ADMIN_SERVICES, *PUBLIC_SERVICES[1:])  # who may open the socket may do what consumers may, and more
 _CHANNELZ: ServiceDescriptor = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its closing NUL
 _RELAYED = 2  # times `front.header_bytes`: a front has measured the consumer's own fields, and adds what it knows of it
@@ -43,11 +43,11 @@ _REFLECTION_V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 
 
 def public_server(
-    config: Config, servicers: Mapping[str, object], gate: Gate, tls: Tls | None
+    config: Config, servicers: Mapping[str, object], gate: Gate, tls: Tls | None, refused: registry.Refused | None = None
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     """Make the consumers' server, listening: on a socket of the fronts', or where there are none, on TCP.
 
-    The gate stands before its methods; health and reflection are told always.
+    The gate stands before its methods; health and reflection are told always. `refused` is told of each refusal.
 
     Raises:
         PortTaken: an address is in use or not allowed.
@@ -55,7 +55,7 @@ def public_server(
     server = grpc.aio.server(options=_options(config, config.front.header_bytes * (_RELAYED if config.grpc.fronts else 1)))
     counted = counting(server)
     for service in PUBLIC_SERVICES:
-        registry.add(counted, service, gate.guard(servicers.get(service.name, object())))
+        registry.add(counted, service, gate.guard(servicers.get(service.name, object())), refused)
     names = [service.full_name for service in PUBLIC_SERVICES]
     status = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(status, counted)
@@ -69,7 +69,7 @@ def public_server(
     return server, status
 
 
-def admin_server(config: Config, servicers: Mapping[str, object]) -> grpc.aio.Server:
+def admin_server(config: Config, servicers: Mapping[str, object], refused: registry.Refused | None = None) -> grpc.aio.Server:
     """Make the operators' server, listening on a socket that only the broker's own user may open.
 
     Raises:
@@ -77,7 +77,7 @@ def admin_server(config: Config, servicers: Mapping[str, object]) -> grpc.aio.Se
     """
     server = grpc.aio.server(options=_options(config, config.front.header_bytes))
     for service in _OPERATORS:
-        registry.add(server, service, servicers[service.name])
+        registry.add(server, service, servicers.get(service.name, object()), refused)
     channelz.add_channelz_servicer(server)
     _add_reflection(server, [service.full_name for service in (*_OPERATORS, _CHANNELZ)])
     _listen_on_socket(server, config.path(config.admin.socket), "admin.socket")

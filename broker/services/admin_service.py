@@ -10,11 +10,13 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from broker import __version__, exchange
+from broker.audit.changes import Ledger, NoLedger
 from broker.cache.store import Tag
 from broker.errors import InvalidRequest, Violation
 from broker.model.call import Request
 from broker.model.question import canonicalise
 from broker.model.semantics import canonical_forms
+from broker.policy.wording import OPERATOR
 from broker.v1 import admin_pb2 as pb
 
 
@@ -33,8 +35,9 @@ class Operations:
 class AdminService:
     """Answers operators."""
 
-    def __init__(self, broker: exchange.Exchange, operations: Operations) -> None:
+    def __init__(self, broker: exchange.Exchange, operations: Operations, ledger: Ledger | NoLedger | None = None) -> None:
         self._broker = broker
+        self._ledger = ledger or NoLedger()
         self._operations = operations
 
     async def Purge(self, message: pb.PurgeRequest, _context: grpc.aio.ServicerContext[Any, Any]) -> pb.PurgeResponse:
@@ -42,9 +45,21 @@ class AdminService:
         target = message.WhichOneof("target")
         if target is None or (target == "all" and not message.all):
             raise InvalidRequest(Violation("target", "is required"))
-        if target == "all":
+        selection = None if target == "all" else self._selection(target, message)
+        await self._put_down("Purge", self._purged(target, message))
+        if selection is None:
             return pb.PurgeResponse(removed=exchange.purge_all(self._broker))
-        return pb.PurgeResponse(removed=await exchange.purge(self._broker, *self._selection(target, message)))
+        return pb.PurgeResponse(removed=await exchange.purge(self._broker, *selection))
+
+    async def _put_down(self, method: str, target: str) -> None:
+        await self._ledger.operated(consumer=OPERATOR, method=f"broker.v1.AdminService/{method}", target=target)
+
+    def _purged(self, target: str, message: pb.PurgeRequest) -> str:
+        """What the log says of what is removed: names of the catalogue, and nothing of whom it is about."""
+        snapshot = self._broker.snapshot
+        names = {"interface": {interface for interface, _ in snapshot.interfaces}, "provider": snapshot.providers}
+        name = getattr(message, target) if target in names else ""
+        return f"cache/{target}/{name}" if name in names.get(target, ()) else f"cache/{target}"
 
     def _selection(self, target: str, message: pb.PurgeRequest) -> tuple[Tag, Iterable[str | bytes]]:
         if target == "question":
@@ -65,11 +80,13 @@ class AdminService:
 
     async def Drain(self, message: pb.DrainRequest, _context: grpc.aio.ServicerContext[Any, Any]) -> pb.DrainResponse:
         """Take the broker out of service without ending the process."""
+        await self._put_down("Drain", "broker")
         timeout_s = message.timeout.ToTimedelta().total_seconds() if message.HasField("timeout") else None
         return pb.DrainResponse(in_progress=await self._operations.drain(timeout_s))
 
     async def Reload(self, _message: pb.ReloadRequest, _context: grpc.aio.ServicerContext[Any, Any]) -> pb.ReloadResponse:
         """Read the control plane now."""
+        await self._put_down("Reload", "control-plane")
         return pb.ReloadResponse(snapshot_version=await self._operations.reload())
 
     async def GetStatus(

@@ -6,7 +6,7 @@ What must not go in here: whether any of it is true (policy/identify.py).
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import grpc
@@ -17,7 +17,7 @@ from broker.model.call import Peer
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 _BEARER = "bearer "
-OPERATOR, UNIT, DEVICE = "operator-id", "operator-unit", "device-id"  # metadata keys
+OPERATOR, UNIT, DEVICE, REQUEST_ID = "operator-id", "operator-unit", "device-id", "request-id"  # metadata keys
 RELAYED_CERTIFICATE = "broker-relay-certificate-bin"  # DER of what a front has verified; see ext/relay.pyx
 WANTS_PROOF = "broker-relay-wants-proof"  # a front does not remember who called, and asks
 PROOF = "broker-relay-proof-bin"  # what it is to remember; it does not pass it on
@@ -50,10 +50,14 @@ def _pem(certificate: str | bytes) -> bytes:
 
 
 def _token(context: Context) -> str:
-    found = _values(context, "authorization")
+    return bearer(_values(context, "authorization"))
+
+
+def bearer(found: Sequence[str | bytes]) -> str:
+    """Return the token of what stands under `authorization`; "" if nothing does, and "?" if that is not one token."""
     if not found:
         return ""
-    if len(found) > 1 or not isinstance(found[0], str) or found[0][: len(_BEARER)].lower() != _BEARER:
+    if len(found) > 1 or not isinstance(found[0], str) or not found[0].isascii() or found[0][: len(_BEARER)].lower() != _BEARER:
         return _MALFORMED
     return found[0][len(_BEARER) :]
 
@@ -72,8 +76,17 @@ def said(context: Context, key: str) -> str:
     return str(found[0])
 
 
-def circumstances(message: Any, context: Context) -> dict[str, Any]:
-    """Return what a question and its metadata say of who asks, on whose behalf, for what.
+def request_id(context: Context) -> str:
+    """Return what the caller calls its request: what it says first, so much of it as is kept; "" if nothing.
+
+    No decision rests on it, and tracers and gateways write one over another's, so nobody is refused for it.
+    """
+    found = _values(context, REQUEST_ID)
+    return str(found[0])[:_MAX_BYTES] if found else ""
+
+
+def circumstances(message: Any, context: Context, method: str) -> dict[str, Any]:
+    """Return what a question and its metadata say of who asks, by which method, on whose behalf, for what.
 
     Raises:
         InvalidRequest: the two contradict one another, or metadata are said twice or are too long.
@@ -85,6 +98,8 @@ def circumstances(message: Any, context: Context) -> dict[str, Any]:
         "unit": said(context, UNIT),
         "device": said(context, DEVICE),
         "case_id": message.case_id,
+        "method": f"broker.v1.ExchangeService/{method}",
+        "request_id": request_id(context),
         "previous_attempts": previous_attempts(context),
     }
 

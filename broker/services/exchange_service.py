@@ -13,6 +13,7 @@ from broker.errors import BrokerError, InvalidRequest, Unauthenticated, Violatio
 from broker.model.body import wire
 from broker.model.call import Answer, Encoding, Matched, Peer, Request, Searched, Source
 from broker.services import caller, match_messages, registry, search_messages
+from broker.services.refused import Refused
 from broker.telemetry import metrics
 from broker.v1 import exchange_pb2 as pb
 
@@ -23,6 +24,7 @@ _ENCODINGS = {
 }
 
 MOST_IN_A_BATCH = 1000
+_MATCH = pb.DESCRIPTOR.services_by_name["ExchangeService"].methods_by_name["Match"]
 _AT_ONCE = 64  # comparisons of one batch or stream
 _SNAPSHOT_VERSION = "broker-snapshot-version"
 
@@ -32,6 +34,7 @@ class ExchangeService:
 
     def __init__(self, broker: exchange.Exchange) -> None:
         self._broker = broker
+        self._refused = Refused(broker)
 
     async def Call(self, message: pb.CallRequest, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Answer one question; see `broker/exchange.py`."""
@@ -108,13 +111,21 @@ class ExchangeService:
 
     async def _matched(self, message: pb.MatchRequest, context: caller.Context, peer: Peer) -> Matched:
         try:
-            request = match_messages.request(message, context)
+            request = await self._match_request(message, context)
             matched = await exchange.match(self._broker, request, peer, context.time_remaining())
         except BrokerError as error:
             self._count_failure(message.base or message.interface, 0, error)
             raise
         _count(matched.answer)
         return matched
+
+    async def _match_request(self, message: pb.MatchRequest, context: caller.Context) -> Request:
+        """Read what is asked. One of many is refused by itself, so it is put down here."""
+        try:
+            return match_messages.request(message, context)
+        except InvalidRequest as error:
+            await self._refused(error, _MATCH, message, context)
+            raise
 
     async def Search(self, message: pb.SearchRequest, context: caller.Context) -> pb.SearchResponse:
         """Look for a subject whose key is unknown or wrong; see `broker/search.py`."""
@@ -164,7 +175,7 @@ def _request(message: pb.CallRequest, context: caller.Context) -> Request:
         version=message.version,
         max_age_ms=_max_age_ms(message),
         encoding=encoding,
-        **caller.circumstances(message, context),
+        **caller.circumstances(message, context, "Call"),
     )
 
 

@@ -67,8 +67,9 @@ class GrantService:
         """Ask for a grant."""
         standing, now = self._admit(context)
         check_request(standing, message.terms.consumer)
+        self._exchange.audit.check()  # what is to be given must be put down
         actor, terms = signed(standing.name, message.actor), messages.terms(message.terms)
-        ask = Ask(terms=terms, actor=actor, caller=standing.name, request_id=message.request_id)
+        ask = Ask(terms=terms, actor=actor, caller=standing.name, method=_method("Request"), request_id=message.request_id)
         return pb.RequestGrantResponse(grant=await self._in_thread(self._request, ask, now))
 
     async def ApproveGrant(self, message: pb.ApproveGrantRequest, context: Context) -> pb.ApproveGrantResponse:
@@ -124,8 +125,10 @@ class GrantService:
     async def _act(self, verb: Verb, message: Any, context: Context) -> pb.Grant:
         """Take a step, and serve by it before it is told."""
         standing, now = self._admit(context)
+        if verb is Verb.APPROVE:
+            self._exchange.audit.check()  # what is to be given must be put down; what is taken away waits for nothing
         reason = worded(message.reason, required=verb is Verb.REJECT)
-        decision = Decision(verb, signed(standing.name, message.actor), reason)
+        decision = Decision(verb, signed(standing.name, message.actor), reason, _method(verb.value.title()))
         permit = functools.partial(check, standing, verb)
         grant = await self._in_thread(self._take, message.id, decision, permit, now)
         log.info(
@@ -176,6 +179,10 @@ class GrantService:
                 break
             given.append(message)
         return given
+
+
+def _method(verb: str) -> str:
+    return f"{pb.DESCRIPTOR.services_by_name['GrantService'].full_name}/{verb}Grant"
 
 
 # --- tokens of pages: the grant after which the next page begins, bound to who asks for what --------------------------------

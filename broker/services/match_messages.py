@@ -31,7 +31,7 @@ def request(message: pb.MatchRequest, context: Context) -> Request:
         interface=target,
         arguments=message.key,
         asserted=message.asserted,
-        **caller.circumstances(message, context),
+        **caller.circumstances(message, context, "Match"),
     )
 
 
@@ -45,6 +45,7 @@ def response(matched: Matched) -> pb.MatchResponse:
         status=pb.SubjectStatus.ValueType(matched.comparison.status),
         overall=pb.Verdict.ValueType(matched.comparison.overall or 0),
         provenance=whole.provenance,
+        audit_id=whole.audit_id,
     )
 
 

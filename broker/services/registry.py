@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
@@ -18,12 +18,15 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
-from broker.errors import BrokerError, InvalidRequest, NotAvailable, StartupError, Violation
+from broker.errors import BrokerError, CallerError, InvalidRequest, NotAvailable, StartupError, Violation
 from broker.services.status import to_status
 
 log = structlog.get_logger("services")
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+# Puts down a refusal, by which method, of which message (None: it cannot be decoded), of whom.
+Refused: TypeAlias = Callable[[CallerError, MethodDescriptor, Any, Any], Awaitable[None]]
 
 _MAKERS: dict[tuple[bool, bool], Callable[..., Handler]] = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -40,18 +43,19 @@ class InternalError(BrokerError):
         super().__init__("internal error; give the request id to the operator")
 
 
-def add(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
-    """Register every method of a service."""
-    handlers = {method.name: _handler(method, getattr(servicer, method.name, None)) for method in service.methods}
+def add(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object, refused: Refused | None = None) -> None:
+    """Register every method of a service; `refused` puts down what is refused, where the method has not done so."""
+    handlers = {method.name: _handler(method, getattr(servicer, method.name, None), refused) for method in service.methods}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
-def _handler(method: MethodDescriptor, behaviour: Any) -> Handler:
+def _handler(method: MethodDescriptor, behaviour: Any, refused: Refused | None) -> Handler:
     make = _MAKERS[bool(method.client_streaming), bool(method.server_streaming)]
     # Decoded in here, not by gRPC, whose answer to a message that cannot be decoded has neither a reason nor an origin.
     decode = _one if not method.client_streaming else _many
     request = functools.partial(decode, message_factory.GetMessageClass(method.input_type))
-    return make(_answered(behaviour or _not_available(method), request), response_serializer=_to_wire)
+    put_down = functools.partial(_put_down, refused, method)
+    return make(_answered(behaviour or _not_available(method), request, put_down), response_serializer=_to_wire)
 
 
 def _one(kind: type[Message], data: bytes) -> Message:
@@ -73,14 +77,29 @@ def _not_available(method: MethodDescriptor) -> Any:
     return refuse
 
 
-def _answered(behaviour: Any, decode: Callable[[Any], Any]) -> Any:
+async def _put_down(
+    refused: Refused | None, method: MethodDescriptor, error: Exception, message: Any, context: Any
+) -> Exception:
+    """Have a refusal put down, if it has not been; returns what is to be told, which is another where that cannot be done."""
+    if refused is None or not isinstance(error, CallerError) or error.is_put_down:
+        return error
+    try:
+        await refused(error, method, message, context)
+    except BrokerError as unavailable:
+        return unavailable
+    return error
+
+
+def _answered(behaviour: Any, decode: Callable[[Any], Any], put_down: Callable[..., Awaitable[Exception]]) -> Any:
     """Turn what a method raises into a status; only what we did not foresee is logged with its traceback."""
 
     async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        message = None
         try:
-            return await behaviour(decode(request), context)
+            message = decode(request)
+            return await behaviour(message, context)
         except Exception as error:
-            failure, request_id = told(error)
+            failure, request_id = told(await put_down(error, message, context))
         return await context.abort_with_status(to_status(failure, request_id, tuple(context.trailing_metadata())))
 
     return run

@@ -22,14 +22,17 @@ def request(message: pb.SearchRequest, context: Context) -> tuple[Request, Bound
     """
     if not message.base:
         raise InvalidRequest(Violation("base", "is required"))
-    asked = Request(interface=message.base, arguments={}, known=message.known, **caller.circumstances(message, context))
+    who = caller.circumstances(message, context, "Search")
+    asked = Request(interface=message.base, arguments={}, known=message.known, **who)
     return asked, Bounds(most=message.max_candidates, least_probability=message.min_probability)
 
 
 def response(searched: Searched) -> pb.SearchResponse:
     """Return the answer."""
     return pb.SearchResponse(
-        candidates=[_candidate(one) for one in searched.candidates], decision=pb.Decision.ValueType(searched.decision)
+        candidates=[_candidate(one) for one in searched.candidates],
+        decision=pb.Decision.ValueType(searched.decision),
+        audit_id=searched.audit_id,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import traceback
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import structlog
@@ -27,9 +28,24 @@ def configure(settings: Log, *, force_json: bool = False) -> None:
             structlog.dev.ConsoleRenderer() if for_people else structlog.processors.JSONRenderer(serializer=_encode),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.level]),
-        logger_factory=_to_terminal() if for_people else structlog.BytesLoggerFactory(sys.stderr.buffer),
+        logger_factory=_to_terminal() if for_people else structlog.BytesLoggerFactory(_Lossy(sys.stderr.buffer)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
+
+
+class _Lossy:
+    """A file that may be on a full disk, as the audit log may: whoever tells of that must not stumble over it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, line: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def _to_terminal() -> Any:

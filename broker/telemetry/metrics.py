@@ -58,6 +58,30 @@ tls_ends = Gauge(
     ("what",),
     registry=registry,
 )
+_STREAM = ("stream",)
+audit_records = Counter("broker_audit_records", "Durable audit records.", _STREAM, registry=registry)
+audit_batches = Counter("broker_audit_batches", "Batches of audit records, each one fdatasync.", _STREAM, registry=registry)
+audit_bytes = Counter("broker_audit_bytes", "Bytes of durable audit records and their batches.", _STREAM, registry=registry)
+audit_sync_seconds = Counter(
+    "broker_audit_sync_seconds", "Time taken by fdatasync of audit segments.", _STREAM, registry=registry
+)
+audit_failures = Counter("broker_audit_failures", "Times that the audit log could not be written.", _STREAM, registry=registry)
+audit_waiting = Gauge("broker_audit_waiting_records", "Audit records not yet durable.", _STREAM, registry=registry)
+audit_open = Gauge("broker_audit_open", "1 while the audit log can be written, else 0.", _STREAM, registry=registry)
+audit_disk_used = Gauge(
+    "broker_audit_disk_used_ratio", "Share of the disk of the audit log that is used; 0 to 1.", registry=registry
+)
+audit_disk_free = Gauge("broker_audit_disk_free_bytes", "Bytes left on the disk of the audit log.", registry=registry)
+audit_checkpoint = Gauge("broker_audit_checkpoint_serial", "Number of the newest signed checkpoint.", registry=registry)
+audit_keep_failures = Counter(
+    "broker_audit_keep_failures", "Times that streams could not be signed for, or indexed.", registry=registry
+)
+audit_witness_behind = Gauge(
+    "broker_audit_witness_behind_seconds",
+    "How long a witness has taken no checkpoint although there was one; 0: it has all.",
+    ("witness",),
+    registry=registry,
+)
 build = Info("broker_build", "Version of the software.", registry=registry)
 
 # Resources that should have an interface, that have one, and whose interface could be reached when it was last probed.

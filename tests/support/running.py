@@ -50,8 +50,12 @@ async def eventually(condition: Callable[[], Awaitable[Any]]) -> None:
 class RunningBroker:
     """Start, talk to, and stop one broker."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, toml: str = "", **settings: str) -> None:
+        """Settings are variables of the environment; `toml` is for those that are lists."""
         self.directory = directory
+        self.settings_file = directory / "broker.toml" if toml else None
+        if self.settings_file:
+            self.settings_file.write_text(toml)
         self.target = f"127.0.0.1:{free_port()}"
         self.admin = f"127.0.0.1:{free_port()}"
         self.key_file = directory / "consumer.key"
@@ -72,7 +76,7 @@ class RunningBroker:
 
     @property
     def config(self) -> config.Config:
-        return config.load(None, self.environment)
+        return config.load(self.settings_file, self.environment)
 
     def apply(self, catalogue: Catalogue) -> int:
         control = ControlPlane(open_database(self.config))
@@ -90,7 +94,8 @@ class RunningBroker:
         self.in_force = catalogue
 
     def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "broker.cli.main", *arguments]
+        named = ["--config", str(self.settings_file)] if self.settings_file else []
+        return [sys.executable, "-m", "broker.cli.main", *arguments, *named]
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, beside or instead of the broker."""
@@ -120,11 +125,15 @@ class RunningBroker:
         written = [stream.buffer.getvalue().decode() for stream in (out, errors)]  # type: ignore[attr-defined]
         return subprocess.CompletedProcess(arguments, code, *written)
 
-    def start(self, **options: Any) -> None:
-        """Start and wait until it serves; the options are those of `Popen`."""
+    def launch(self, **options: Any) -> None:
+        """Start and do not wait; the options are those of `Popen`."""
         with self.log_file.open("ab") as log:
             environment = {**os.environ, **self.environment}
             self.process = subprocess.Popen(self.command("serve"), stderr=log, env=environment, **options)
+
+    def start(self, **options: Any) -> None:
+        """Start and wait until it serves; the options are those of `Popen`."""
+        self.launch(**options)
         try:
             self.wait_ready()
         except BaseException:

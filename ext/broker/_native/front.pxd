@@ -41,6 +41,7 @@ cdef struct Rules:         # times in ns
     int64_t stall_ns
     int64_t drain_ns
     int64_t ping_interval_ns
+    int64_t held_ns        # that an answer waits for its record
 
 
 cdef struct Counts:
@@ -48,10 +49,13 @@ cdef struct Counts:
     uint64_t answered      # calls that a handler has
     uint64_t relayed
     uint64_t unavailable   # calls that the core was not there for
+    uint64_t unaudited     # answers that were taken back, because they could not be put down
     uint64_t closed[REASONS]
 
 
 cdef class Handler:
+    cdef bint waits                # what it answers leaves when it says so
+    cdef uint64_t mark             # of the last answer
     cdef bint begin(self) noexcept
     cdef bint answer(self, Call *call, const Slice *message, Shown *shown) noexcept
     cdef void end(self, uint64_t answered) noexcept
@@ -59,6 +63,8 @@ cdef class Handler:
 
 
 cdef class Front:
+    cdef list waiting              # connections with answers that are not to leave yet
+    cdef bytes unaudited           # as `unavailable`, of an answer that may never leave
     cdef Rules rules
     cdef Counts counts
     cdef readonly list dirty

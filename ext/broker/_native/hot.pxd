@@ -5,7 +5,7 @@ What must not go in here: what one method reads and writes.
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from broker._native.cachekey cimport EntryView, Pair, Slice
 from broker._native.counters cimport Counters, Left, Line
@@ -15,6 +15,7 @@ from broker._native.policy cimport Image
 from broker._native.remembered cimport Remembered
 from broker._native.session cimport Call
 from broker._native.shared cimport Board, Tally
+from broker._native.trail cimport Given, Trail
 from broker._native.wire cimport CallView
 from caller cimport Caller
 from decision cimport Moment
@@ -22,6 +23,7 @@ from image cimport Term
 
 
 cdef struct Clock:             # of one chunk of requests
+    uint64_t wall_ns
     int64_t wall_ms
     Moment moment
     int64_t mono_ns
@@ -33,6 +35,9 @@ cdef struct Allowed:           # a call that the policy allows, and what is know
     const Plan *plan
     const Term *term           # of the grant that covers it
     Line *line                 # of its counters
+    uint32_t consumer          # number in the image
+    Slice device               # as the metadata say
+    Slice request_id
 
 
 @cython.final
@@ -57,6 +62,7 @@ cdef class Hot(Handler):
     cdef Py_ssize_t max_token_bytes
     cdef Py_ssize_t max_message_bytes
     cdef Clock clock
+    cdef Trail trail           # None: nothing is put down
     cdef readonly bint failed  # a read of the cache was refused: it is to be opened anew
 
     cdef bint _look_at_clock(self) noexcept
@@ -74,7 +80,8 @@ cdef class Hot(Handler):
     ) noexcept
     cdef bint find(self, const unsigned char *key, EntryView *entry, Py_buffer *buffer) noexcept
     cdef bint is_fresh(self, const EntryView *entry, const CallView *view, const Term *term) noexcept
-    cdef bint pay(self, Call *call, const Allowed *allowed) noexcept
+    cdef bint finish(self, Call *call, const CallView *view, const Allowed *allowed, Given *given, uint8_t tag) noexcept
+    cdef bint _put_down(self, Call *call, const CallView *view, const Allowed *allowed, Given *given, uint8_t tag) noexcept
     cdef void count(self, Py_ssize_t slot, bint found) noexcept
     cdef uint64_t ref_of(self, const Term *term) noexcept
 

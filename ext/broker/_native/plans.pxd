@@ -18,15 +18,18 @@ cdef struct Argument:
 
 cdef struct Plan:          # of one interface version
     bint known             # 0: its calls are for the core
+    bint waits             # for the disk, before an answer leaves
     bint is_held           # answered from a record base; else from the cache
     Py_ssize_t call_slot   # of the tally
     Py_ssize_t match_slot
+    Slice subject          # name of the argument that names whom the call is about
     Slice origin           # of its answers, encoded as `reply.pyx` has it
     Py_ssize_t count
     Argument *arguments    # names strictly rising by bytes
 
 
 cdef Py_ssize_t question_of(Pair *into, const Plan *plan, const CallView *call) noexcept nogil
+cdef Slice subject_of(const Plan *plan, const Pair *question, Py_ssize_t count) noexcept nogil
 cdef dict texts_of(const Pair *pairs, Py_ssize_t count)
 
 

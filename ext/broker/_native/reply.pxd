@@ -45,6 +45,7 @@ cdef struct BodyView:          # of a cached answer
     Slice payload
     Slice origin               # of its provenance: what stands before the digest, and behind it
     Slice more
+    const uint8_t *digest      # SHA256_BYTES
 
 
 # False: it is not as `model/body.py` writes it, so the core is to be asked.

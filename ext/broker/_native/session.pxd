@@ -43,7 +43,8 @@ cdef struct Call:
     bint too_large         # the header block is
     bint held              # until it is whole, for a handler
     uint8_t method         # which one of those that have a handler
-    bint ready             # it is whole, and on the list of those that are
+    bint ready             # it is whole, or answered and not to leave yet, and on the list of those that are
+    uint64_t mark          # of the answer: up to where its handler is to have come before it leaves
     bint answered          # by a handler: the response is all here, and nobody else's window bounds it
     bint dropped           # answered without what is still to come of the request
     bint was_reset         # by us
@@ -108,3 +109,5 @@ cdef class Session:
     cdef void broken(self, Call *call, uint32_t code) noexcept
     cdef void tick(self, int64_t now) noexcept
     cdef void drain(self) noexcept
+    cdef void release(self, uint64_t durable, uint64_t refused) noexcept
+    cdef void give_up(self, int64_t since_ns) noexcept

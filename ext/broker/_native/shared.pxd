@@ -16,6 +16,7 @@ cdef enum Word:                # of a board
     COUNTERS                   # changes whenever the counters are in another file
     CORE                       # changes whenever a core starts: the cache may be another one
     ALIVE                      # ms since boot when the core was last seen to be at work
+    RECALLED                   # changes whenever what was decided so far may leave no more
     WORDS
 
 

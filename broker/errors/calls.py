@@ -1,39 +1,7 @@
-"""The tree of errors. A class says whose fault it is and how it is answered; the raiser cannot forget either.
-
-    BrokerError
-    ├── CallerError            the consumer's request cannot be served as it is; never counted against a provider
-    │   ├── InvalidRequest         INVALID_ARGUMENT     names every field that is wrong
-    │   ├── Unauthenticated        UNAUTHENTICATED      one constant text, whatever was wrong with what was shown
-    │   ├── NotGranted             PERMISSION_DENIED    unknown interface and missing grant alike
-    │   ├── OutsideHours           PERMISSION_DENIED    there is a grant, but not at this time of the week
-    │   ├── VerdictOnly            PERMISSION_DENIED    there is a grant, but not for data
-    │   ├── NotAllowed             PERMISSION_DENIED    not the caller's to decide or to see
-    │   ├── NotFound               NOT_FOUND            no such thing of the catalogue or of the control plane
-    │   ├── WrongState             FAILED_PRECONDITION  what is asked for cannot follow on the state it is in
-    │   ├── LimitExceeded          RESOURCE_EXHAUSTED   a limit of the grant, with the time to wait
-    │   │   ├── RateExceeded           calls a second
-    │   │   └── QuotaExceeded          calls a day or in all, subjects a day
-    │   └── OutcomeUnknown         ABORTED              a retry of what must not be done twice
-    ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in
-    │   ├── ProviderUnavailable    UNAVAILABLE          no connection, connection lost, 5xx
-    │   ├── ProviderTimeout        DEADLINE_EXCEEDED    no answer in time
-    │   ├── ProviderOverloaded     RESOURCE_EXHAUSTED   the provider's own quota or rate
-    │   ├── ProviderRefused        FAILED_PRECONDITION  a business error of the provider, mapped by the interface
-    │   └── ProviderNonsense       INTERNAL             not decodable, against the schema, or about another subject
-    ├── DeadlineExceeded       DEADLINE_EXCEEDED    the call's own deadline passed inside the broker
-    ├── ControlPlaneUnavailable UNAVAILABLE         a quota cannot be counted, or a grant decided on, now
-    ├── BaseUnusable           UNAVAILABLE          a record base is not loaded, or damaged
-    ├── Draining               UNAVAILABLE          this process is about to end; another one will answer
-    ├── NotAvailable           UNIMPLEMENTED        the contract has it, this version does not
-    └── StartupError           never leaves by RPC: one line on standard error and an exit code of its own
-
-Texts never hold values that came from outside, only names of fields and codes. What must not go in here: anything that
-decides, and anything of gRPC's library (codes are names; `services/status.py` turns them into a `google.rpc.Status`).
-"""
+"""Failures of calls, by whose fault they are. What must not go in here: why a process cannot start (startup.py)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -48,6 +16,7 @@ class BrokerError(Exception):
     origin: ClassVar[Origin] = "BROKER"
     stale_allowed: ClassVar[bool] = False  # whether an old answer may stand in (RFC 5861 §4)
     retry_after_s: float | None = None
+    is_put_down: bool = False  # in the audit log, by the path of a call
 
     def metadata(self) -> dict[str, str]:
         """Further facts for `ErrorInfo.metadata`; never values of arguments or answers."""
@@ -279,6 +248,39 @@ class BaseUnusable(BrokerError):
         self.why = f"record base `{base}`: {why}"
 
 
+class AuditUnavailable(BrokerError):
+    """The audit log cannot be written. What is not recorded does not leave, cached or not; service returns with the disk."""
+
+    code = "UNAVAILABLE"
+    reason = "AUDIT_UNAVAILABLE"
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("the audit log cannot be written; ask again")
+
+
+class AuditOverloaded(BrokerError):
+    """More records wait to be written than there is room for: the disk is slower than those who ask."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "AUDIT_OVERLOADED"
+    retry_after_s = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("too many records wait to be written to the audit log; ask again")
+
+
+class PolicyChanged(BrokerError):
+    """What was about to be told was decided by a policy that is not in force any more, and the new one gives something else."""
+
+    code = "UNAVAILABLE"
+    reason = "POLICY_CHANGED"
+    retry_after_s = 0.1
+
+    def __init__(self) -> None:
+        super().__init__("the policy has changed meanwhile; ask again")
+
+
 class Draining(BrokerError):
     """The process takes no new calls, for it is about to end. Asking again reaches its successor or another broker."""
 
@@ -303,95 +305,3 @@ class NotAvailable(BrokerError):
     def metadata(self) -> dict[str, str]:
         """Name the method."""
         return {"method": self.method}
-
-
-class StartupError(BrokerError):
-    """The process cannot do what it was started for. The text says what to do, in one line."""
-
-    exit_code: ClassVar[int] = 1
-
-
-class ConfigurationError(StartupError):
-    """The configuration is refused."""
-
-    exit_code = 3
-
-
-class PortTaken(StartupError):
-    """An address to listen on is in use or not allowed."""
-
-    exit_code = 4
-
-
-class DirectoryUnusable(StartupError):
-    """A directory is missing, read-only or owned by somebody else."""
-
-    exit_code = 5
-
-
-class SecretMissing(StartupError):
-    """A key or secret file is missing or unreadable."""
-
-    exit_code = 6
-
-
-class BaseBusy(StartupError):
-    """Another process is writing the record base."""
-
-    exit_code = 16
-
-
-class RecordsRefused(StartupError):
-    """What was to be loaded into a record base, or a base that was checked, is not right."""
-
-    exit_code = 17
-
-    def __init__(self, text: str, problems: Sequence[tuple[str, int, str, str]] = ()) -> None:
-        super().__init__(text)
-        self.problems = problems  # file, row, field, rule
-
-
-class TablesRefused(StartupError):
-    """Tables that were to be linked cannot be: not readable as tables, empty, or without columns to link by."""
-
-    exit_code = 18
-
-
-class AlreadyRunning(StartupError):
-    """Another instance holds the data directory."""
-
-    exit_code = 7
-
-
-class SnapshotRefused(StartupError):
-    """The file of the policy snapshot is missing, damaged or too old, and there is no control plane to compile another from."""
-
-    exit_code = 13
-
-
-class RevisionWentBack(StartupError):
-    """The control plane's newest revision is older than the snapshot that is or was in force."""
-
-    exit_code = 14
-
-    def __init__(self, version: int, in_force: int, file: str) -> None:
-        super().__init__(
-            f"control.url: is at revision {version}, older than the snapshot {in_force}; "
-            f"if it was restored on purpose, stop the broker, remove {file} and start it again"
-        )
-
-
-class CatalogueRefused(StartupError):
-    """A catalogue directory has errors; all of them are listed and nothing was changed."""
-
-    exit_code = 8
-
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__(f"{len(problems)} error(s) in the catalogue; nothing was changed")
-        self.problems = problems
-
-
-class BrokerUnreachable(StartupError):
-    """A command needs a running broker and there is none at the address."""
-
-    exit_code = 9
