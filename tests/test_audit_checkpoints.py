@@ -143,6 +143,20 @@ def test_a_batch_that_nothing_follows_is_certain_when_its_writer_says_so(log: Au
     stream.close()
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_batches_of_every_size_are_followed(log: AuditLog, *, ends: bool) -> None:
+    """Many in what is read at once, one that does not fit in, one that ends where it ends."""
+    written, stream = log.streams["core"], open_tail(log.directory / "core", 1)
+    for sizes in ([50] * 40, [60_000] * 9, [65_000], [(1 << 17) - 300], *[[900]] * 300, [40_000] * 30, [8]):
+        written.batch([bytes([65]) * (size % 65_000 or 1) for size in sizes])
+    if ends:
+        written.rotate([b"last"])
+    stream.follow()
+    stream.close()
+    assert stream.walk.batches == written.batches - (0 if ends else 1)
+    assert stream.walk.chain == written.chain or not ends
+
+
 def test_what_was_left_behind_is_not_certain_by_being_durable_in_the_next_segment(log: AuditLog) -> None:
     core = log.streams["core"]
     core.tell()

@@ -21,9 +21,11 @@ from typing import Any
 import grpc
 import pytest
 
+from broker.audit.layout import durable_of
 from broker.client import TokenSource, decode
 from broker.v1.exchange_pb2 import CallRequest
 from broker.v1.exchange_pb2_grpc import ExchangeServiceStub
+from tests import journal_kit as kit
 from tests.attack_kit import CALL, CANCEL, RST_STREAM, Peer, fields_of, message, raw, request
 from tests.support import disk_faults
 from tests.support.answered import counts, grown
@@ -32,7 +34,7 @@ from tests.support.calling import WHO, put
 from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, interface
 from tests.support.disk_faults import ALWAYS, FALLOCATE, FDATASYNC, PWRITE, Control
 from tests.support.provider import Register
-from tests.support.remembered_answers import Log, faults
+from tests.support.remembered_answers import Log, faults, streams
 from tests.support.running import RunningBroker, eventually, wait_until
 from tests.support.small_disk import NoNamespace, OnSmallDisk
 
@@ -96,6 +98,12 @@ class Scene:
             return await self.outcome(kind) == "ANSWERED" and self.callers.answers[-1].audit_id.startswith(stream)
 
         await eventually(answered)
+
+    def is_idle(self) -> bool:
+        """Whether all that was answered is durable, and its writers have nothing to do."""
+        if Log(self.log).problems(self.callers.answers):
+            return False
+        return all(durable_of(folder) == len(kit.batches(folder)) for folder in streams(self.log))
 
     def check(self) -> Log:
         """All that was answered is in the log, once; the log is as it must be."""
@@ -324,6 +332,7 @@ async def test_buffered_answers_wait_for_no_disk_and_are_lost_with_their_process
     await stage.begin(register, "buffered")
     async with calling(stage):
         await stage.is_answered_by("front-")
+        wait_until(stage.is_idle)
         stage.control.fault(FDATASYNC, FRONT, delay_s=5)
         assert await stage.outcome() == "ANSWERED"
         await asyncio.sleep(0.1)  # its batch is written, and synced for long

@@ -353,19 +353,17 @@ def test_a_fault_reads_as_a_sentence() -> None:
     assert str(Fault("", None, None, "x")) == "checkpoints: x"
 
 
-def test_a_batch_that_is_written_while_it_is_looked_at_is_not_bad(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_that_are_written_while_the_file_is_read_are_not_bad(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first only the beginning was read, of the second, which was written when the first was durable, all."""
     core = log.streams["core"]
-    whole = core.file.read_bytes() + bytes(200)
-    core.file.write_bytes(whole)
-    real, written = journal_check.find_whole, []
-    core.file.write_bytes(whole[:-200])
-    last = core.batch([b"slow"])
-    core.file.write_bytes(whole[:-200] + last[:60] + bytes(len(last) - 60))
+    before, real, written = core.file.read_bytes(), journal_check.find_whole, []
+    slow, following = core.batch([b"slow"]), core.batch([b"fast"])
+    core.file.write_bytes(before + slow[:60] + bytes(len(slow) - 60) + following)
 
     def find_whole(data: bytes, at: int, end: int) -> int:
         if not written:
             written.append(at)
-            core.file.open("r+b").write(whole[:-200] + last)
+            core.file.write_bytes(before + slow + following)
         return real(data, at, end)
 
     monkeypatch.setattr(journal_check, "find_whole", find_whole)

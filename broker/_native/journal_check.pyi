@@ -1,7 +1,8 @@
 """Walks the batches of segments of the audit log (ext/journal_walk.h has the layout of a batch; ext/journal_check.pyx).
 
-`segment` is all of a mapped segment, `at` and `end` are offsets in it; bytes are read through lengths that were checked, and no
-other process may make the file shorter meanwhile (SIGBUS). Methods let go of the GIL where they hash.
+`segment` is a segment or a piece of one that was read, `at` and `end` are offsets in it; bytes are read through lengths that
+were checked. It is not to be mapped: where a disk fails, or a file is cut meanwhile, a mapping makes SIGBUS. Methods let go of
+the GIL where they hash.
 """
 
 from collections.abc import Buffer, Sequence  # type: ignore[attr-defined]

@@ -29,8 +29,8 @@ from broker.audit.layout import (
     HEADER_BYTES,
     HeaderDamaged,
     algorithm_of,
+    contents,
     header_of,
-    mapped,
     read_header,
     segment_file,
     segments_of,
@@ -132,8 +132,8 @@ class Archiver:
         """Check a segment in full up to where the next one says that it ends."""
         following = header_of(segment_file(folder, segment + 1))
         walk = Walk(self._algorithm, begun.batches, begun.records, begun.chain, begun.nodes())
-        with mapped(segment_file(folder, segment)) as data:
-            _take_all(walk, data, min(following.valid, len(data)), following.valid)
+        data = contents(segment_file(folder, segment), 0, following.valid)
+        _take_all(walk, data, len(data), following.valid)
         if following.places != (walk.batches, walk.records, walk.chain):
             raise AuditRefused(f"audit stream {folder.name}: segment {segment + 1} does not join segment {segment}")
         return walk
@@ -142,8 +142,8 @@ class Archiver:
         new = made.with_name(f"{made.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True, mode=0o700)
-        with mapped(segment_file(folder, segment)) as data:
-            _write(segment_file(new, segment), data[: records.end_of(folder, segment, len(data))])
+        data = contents(segment_file(folder, segment))
+        _write(segment_file(new, segment), data[: records.end_of(folder, segment, len(data))])
         if ended.records > header_of(segment_file(folder, segment)).first_record:
             proof = proofs.prove(self._directory, RecordId(folder.name, ended.records - 1), self._keys, self._origin)
             _write(new / PROOF, proof.to_json().encode())
@@ -195,17 +195,17 @@ def verify_archive(folder: Path, keys: Keys, origin: str | None = None) -> Archi
     """
     segment = int(folder.name)
     try:
-        with mapped(segment_file(folder, segment)) as data:
-            header = read_header(bytes(data[:HEADER_BYTES]))
-            stream = header.stream.rstrip(b"\0").decode()
-            walk = _begun(folder, stream, segment, header.algorithm, keys)
-            if header.places != (walk.batches, walk.records, walk.chain) or header.number != segment:
-                raise AuditRefused("it does not begin as its anchor says")
-            _take_all(walk, data, len(data), len(data))
-            last = journal_check.last_batch(data, HEADER_BYTES, len(data))
-            last_ns = int.from_bytes(data[last[0] + 32 : last[0] + 40], "big") if last else header.wall_ns
-            if last:
-                _check_last(folder, RecordId(stream, walk.records - 1), bytes(data[last[0] : last[0] + 120]), keys, origin)
+        data = contents(segment_file(folder, segment))
+        header = read_header(data[:HEADER_BYTES])
+        stream = header.stream.rstrip(b"\0").decode()
+        walk = _begun(folder, stream, segment, header.algorithm, keys)
+        if header.places != (walk.batches, walk.records, walk.chain) or header.number != segment:
+            raise AuditRefused("it does not begin as its anchor says")
+        _take_all(walk, data, len(data), len(data))
+        last = journal_check.last_batch(data, HEADER_BYTES, len(data))
+        last_ns = int.from_bytes(data[last[0] + 32 : last[0] + 40], "big") if last else header.wall_ns
+        if last:
+            _check_last(folder, RecordId(stream, walk.records - 1), data[last[0] : last[0] + 120], keys, origin)
     except (HeaderDamaged, NoteRefused, ValueError, FileNotFoundError, AuditRefused) as error:
         raise AuditRefused(f"{folder}: is damaged: {error}") from error
     counts = walk.records - header.first_record, walk.batches - header.first_batch
@@ -246,8 +246,8 @@ def prove_archived(archives: Path, record_id: RecordId, keys: Keys, origin: str 
         try:
             proof = _proof(folder)
             walk = _begun(folder, record_id.stream, segment, proof.algorithm, keys)
-            with mapped(segment_file(folder, segment)) as data:
-                hashes = journal_check.header_hashes(data, HEADER_BYTES, len(data), proof.algorithm)
+            data = contents(segment_file(folder, segment))
+            hashes = journal_check.header_hashes(data, HEADER_BYTES, len(data), proof.algorithm)
             tree = StreamTree(hashes, proof.algorithm, walk.batches, tuple(walk.nodes()))
             tree.know(proof.in_stream)
             made = proofs.assemble(record_id, found, tree, proof.head, proof.in_log, proof.note, proof.algorithm)

@@ -11,11 +11,9 @@ What must not go in here: writing segments, and batches (ext/journal_walk.h).
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import re
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,12 +136,21 @@ def algorithm_of(directory: Path) -> int:
     return 1
 
 
-@contextlib.contextmanager
-def mapped(file: Path) -> Iterator[mmap.mmap | bytes]:
-    """Map a segment for reading within the context; an empty one is no bytes. Raises OSError."""
-    with file.open("rb") as opened:
-        if not opened.seek(0, 2):
-            yield b""
-            return
-        with mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield data
+def contents(file: Path, at: int = 0, end: int | None = None) -> bytes:
+    """Return a segment, or what is between two offsets of it. Raises OSError.
+
+    It is read, not mapped: a page that the disk cannot give is an error then and no SIGBUS, a file that is cut meanwhile is
+    short, and what was checked cannot be another a moment later.
+    """
+    with file.open("rb", buffering=0) as opened:
+        opened.seek(at)
+        return opened.read() if end is None else read_piece(opened.fileno(), end - at, at)
+
+
+def read_piece(descriptor: int, size: int, at: int) -> bytes:
+    """Return so many bytes from an offset on, fewer only where the file ends. Raises OSError."""
+    pieces = []
+    while size > 0 and (piece := os.pread(descriptor, size, at)):
+        pieces.append(piece)
+        size, at = size - len(piece), at + len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

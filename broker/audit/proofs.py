@@ -16,7 +16,7 @@ from broker._native import journal_check, merkle
 from broker.audit import checkpoints, records
 from broker.audit.anchors import find_anchor
 from broker.audit.checkpoints import Head
-from broker.audit.layout import ALGORITHMS, HEADER_BYTES, algorithm_of, mapped, segments_of
+from broker.audit.layout import ALGORITHMS, HEADER_BYTES, algorithm_of, contents, segments_of
 from broker.audit.notes import Keys, NoteRefused, decoded, encoded
 from broker.audit.records import Found, RecordId
 from broker.errors import AuditRefused
@@ -235,10 +235,10 @@ def read_tree(folder: Path, algorithm: int, keys: Keys) -> StreamTree:
     segments = segments_of(folder)
     first, hashes = min(segments, default=1), bytearray()
     for number, file in segments.items():
-        with mapped(file) as data:
-            end = records.end_of(folder, number, len(data))
-            if end > HEADER_BYTES:
-                hashes += journal_check.header_hashes(data, HEADER_BYTES, end, algorithm)
+        data = contents(file)
+        end = records.end_of(folder, number, len(data))
+        if end > HEADER_BYTES:
+            hashes += journal_check.header_hashes(data, HEADER_BYTES, end, algorithm)
     if first == 1:
         return StreamTree(bytes(hashes), algorithm)
     anchor, _ = find_anchor(folder, first, algorithm, keys)

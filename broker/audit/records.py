@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker._native import journal_check
-from broker.audit.layout import HEADER_BYTES, HeaderDamaged, header_of, mapped, segment_file, segments_of
+from broker.audit.layout import HEADER_BYTES, HeaderDamaged, contents, header_of, segment_file, segments_of
 from broker.errors import AuditRefused
 from broker.v1.audit_pb2 import AuditRecord
 
@@ -66,13 +66,13 @@ def find(folder: Path, sequence: int) -> Found:
     try:
         place = bisect.bisect_right(numbers, sequence, key=lambda number: header_of(segments[number]).first_record)
         if place:
-            with mapped(segments[numbers[place - 1]]) as data:
-                end = end_of(folder, numbers[place - 1], len(data))
-                at = journal_check.find_batch(data, HEADER_BYTES, end, sequence)
-                if at >= 0:
-                    first = int.from_bytes(data[at + 24 : at + 32], "big")
-                    records = [record for _, record in journal_check.records_at(data, at, end)]
-                    return Found(numbers[place - 1], bytes(data[at : at + 120]), sequence - first, records)
+            data = contents(segments[numbers[place - 1]])
+            end = end_of(folder, numbers[place - 1], len(data))
+            at = journal_check.find_batch(data, HEADER_BYTES, end, sequence)
+            if at >= 0:
+                first = int.from_bytes(data[at + 24 : at + 32], "big")
+                records = [record for _, record in journal_check.records_at(data, at, end)]
+                return Found(numbers[place - 1], data[at : at + 120], sequence - first, records)
     except (HeaderDamaged, ValueError, IndexError, OSError) as error:
         raise AuditRefused(
             f"audit stream {folder.name}: what should hold record {sequence} cannot be read ({error})"
@@ -103,17 +103,18 @@ def located(
     folder: Path, segment: int, at: int = HEADER_BYTES, end: int | None = None
 ) -> Iterator[tuple[int, int, list[tuple[int, bytes]]]]:
     """Yield what `batches` does, each record with its own offset."""
-    with mapped(segment_file(folder, segment)) as data:
-        most = end_of(folder, segment, len(data)) if end is None else end
-        while (last := _batch_at(data, at, most)) is not None:
-            first, following = last
-            yield at, first, journal_check.records_at(data, at, most)
-            at = following
+    data = contents(segment_file(folder, segment), at, end)
+    most = end_of(folder, segment, at + len(data)) - at
+    place = 0
+    while (last := _batch_at(data, place, most)) is not None:
+        first, following = last
+        yield at + place, first, [(at + where, record) for where, record in journal_check.records_at(data, place, most)]
+        place = following
 
 
-def _batch_at(data: memoryview | bytes | object, at: int, end: int) -> tuple[int, int] | None:
+def _batch_at(data: bytes, at: int, end: int) -> tuple[int, int] | None:
     """Return the first sequence of the batch at an offset, and where it ends; None where there is none."""
-    header = bytes(data[at : min(at + 120, end)])  # type: ignore[index]
+    header = data[at : min(at + 120, end)]
     size = int.from_bytes(header[4:8], "big")
     if len(header) < 120 or header[:4] != b"BATC" or at + 124 + size > end:
         return None

@@ -11,7 +11,6 @@ then what was tampered with would pass for a torn tail. What must not go in here
 from __future__ import annotations
 
 import fcntl
-import mmap
 import os
 import struct
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from broker.audit.layout import (
     ROTATED,
     HeaderDamaged,
     SegmentHeader,
-    mapped,
+    contents,
     read_header,
     segment_file,
     segments_of,
@@ -105,10 +104,10 @@ def find_start(folder: Path, algorithm: int) -> Start:
     number = max(segments)
     try:
         _sync(segments[number])
-        with mapped(segments[number]) as data:
-            header = _header(folder, number, data, algorithm)
-            walk = Walk(algorithm, header.first_batch, header.first_record, header.chain, _nodes_before(folder, number, header))
-            return _go_on(folder, number, data, walk, header)
+        data = contents(segments[number])
+        header = _header(folder, number, data, algorithm)
+        walk = Walk(algorithm, header.first_batch, header.first_record, header.chain, _nodes_before(folder, number, header))
+        return _go_on(folder, number, data, walk, header)
     except OSError as error:
         raise DirectoryUnusable(f"{folder}: cannot be read ({error.strerror})") from error
 
@@ -123,7 +122,7 @@ def _refused(folder: Path, number: int, what: str) -> AuditRefused:
     return AuditRefused(f"audit stream {folder.name}: segment {number}: {what}; see `broker audit verify`")
 
 
-def _header(folder: Path, number: int, data: mmap.mmap | bytes, algorithm: int) -> SegmentHeader:
+def _header(folder: Path, number: int, data: bytes, algorithm: int) -> SegmentHeader:
     try:
         header = read_header(data[:HEADER_BYTES])
     except HeaderDamaged as error:
@@ -135,7 +134,7 @@ def _header(folder: Path, number: int, data: mmap.mmap | bytes, algorithm: int) 
     return header
 
 
-def _go_on(folder: Path, number: int, data: mmap.mmap | bytes, walk: Walk, header: SegmentHeader) -> Start:
+def _go_on(folder: Path, number: int, data: bytes, walk: Walk, header: SegmentHeader) -> Start:
     walk.begin_segment(data[:HEADER_BYTES])
     end, status = walk.take(data, HEADER_BYTES, len(data))
     left = journal_check.used(data, end, len(data)) - end
@@ -154,7 +153,7 @@ def _go_on(folder: Path, number: int, data: mmap.mmap | bytes, walk: Walk, heade
     )
 
 
-def _last_wall_ns(data: mmap.mmap | bytes, end: int) -> int:
+def _last_wall_ns(data: bytes, end: int) -> int:
     last = journal_check.last_batch(data, HEADER_BYTES, end)
     return int.from_bytes(data[last[0] + _WALL_AT : last[0] + _WALL_AT + 8], "big") if last else 0
 
@@ -194,11 +193,12 @@ def _nodes_of_all_before(folder: Path, number: int, header: SegmentHeader) -> li
         raise _refused(folder, number, "the tree before it is missing, and so are segments to make it from")
     walk, following = Walk(header.algorithm), header
     for before in range(1, number):
-        with mapped(segments[before]) as data, mapped(segments[before + 1]) as after:
-            following = _header(folder, before + 1, after, header.algorithm)
-            walk.begin_segment(data[:HEADER_BYTES])
-            if walk.take(data, HEADER_BYTES, min(following.valid, len(data)))[0] != following.valid:
-                raise _refused(folder, before, f"batch {walk.batches} is damaged, or does not join the one before")
+        after = contents(segments[before + 1], 0, HEADER_BYTES)
+        following = _header(folder, before + 1, after, header.algorithm)
+        data = contents(segments[before], 0, following.valid)
+        walk.begin_segment(data[:HEADER_BYTES])
+        if walk.take(data, HEADER_BYTES, len(data))[0] != following.valid:
+            raise _refused(folder, before, f"batch {walk.batches} is damaged, or does not join the one before")
     if (walk.batches, walk.records, walk.chain) != following.places:
         raise _refused(folder, number, "does not join what is before it")
     return walk.nodes()

@@ -14,17 +14,28 @@ What must not go in here: what follows from it (signer.py, usage.py).
 from __future__ import annotations
 
 import json
-import mmap
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from broker._native import journal_check
 from broker._native.journal_check import Walk
-from broker.audit.layout import HEADER_BYTES, HeaderDamaged, SegmentHeader, durable_of, header_of, segment_file, segments_of
+from broker.audit.layout import (
+    HEADER_BYTES,
+    HeaderDamaged,
+    SegmentHeader,
+    durable_of,
+    header_of,
+    read_piece,
+    segment_file,
+    segments_of,
+)
 from broker.errors import AuditRefused
 
 ALL = (1 << 64) - 1
+_PIECE_BYTES = 1 << 17  # that are read at once, more where a batch needs it
+_BATCH = b"BATC"
 
 
 class Place(NamedTuple):
@@ -72,13 +83,10 @@ class StreamTail:
         header = _begun(following)  # then this: what is written before another segment begins is seen below
         if self._descriptor < 0 and not self._open():
             return False
-        with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as data:
-            if header is not None:
-                if not self._finish(data, header):
-                    return False
-            else:
-                self._take_certain(data, max(covered, durable))
         if header is None:
+            self._take_certain(max(covered, durable))
+            return False
+        if not self._finish(header):
             return False
         self.close()
         self.place = Place(self.place.segment + 1, HEADER_BYTES)
@@ -93,42 +101,55 @@ class StreamTail:
         if own.places != (self.walk.batches, self.walk.records, self.walk.chain) or own.algorithm != self.walk.algorithm:
             raise self._refused("does not join what is before it")
         self._descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        with mmap.mmap(self._descriptor, 0, access=mmap.ACCESS_READ) as data:
-            self.walk.begin_segment(data[:HEADER_BYTES])
+        self.walk.begin_segment(read_piece(self._descriptor, HEADER_BYTES, 0))
         return True
 
-    def _finish(self, data: mmap.mmap, following: SegmentHeader) -> bool:
+    def _finish(self, following: SegmentHeader) -> bool:
         """Read all that the header of the next segment says is of this one; tells whether there is to be more."""
-        end = min(following.valid, len(data))
-        while self.place.offset < end and self._take(data, end, ALL):
-            pass
+        for data in self._pieces(following.valid):
+            self._take(data, len(data), ALL)
         if self.walk.batches >= self._most:
             return False
         if self.place.offset != following.valid:
             raise self._refused("is not whole, or ends elsewhere than the next one says")
         return True
 
-    def _take_certain(self, data: mmap.mmap, durable: int) -> None:
-        last = journal_check.last_batch(data, self.place.offset, len(data))
-        if last is None:
-            return
-        _, end, number = last
-        while self._take(data, end, max(number, durable)):
-            pass
+    def _take_certain(self, durable: int) -> None:
+        for data in self._pieces(ALL):
+            if (last := journal_check.last_batch(data, 0, len(data))) is not None:
+                _, end, number = last
+                self._take(data, end, max(number, durable))
 
-    def _take(self, data: mmap.mmap, end: int, until: int) -> bool:
-        """Read some batches; tells whether there may be more."""
+    def _take(self, data: bytes, end: int, until: int) -> None:
+        """Take the batches at the beginning of a piece."""
         most = min(until, self._most)
-        if self.walk.batches >= most:
-            return False
-        offset, status = self.walk.take(data, self.place.offset, end, most)
-        self.place = self.place._replace(offset=offset)
-        return status == journal_check.ON
+        if self.walk.batches < most:
+            behind, _ = self.walk.take(data, 0, end, most)
+            self.place = self.place._replace(offset=self.place.offset + behind)
 
     def _refused(self, what: str) -> AuditRefused:
         return AuditRefused(
             f"audit stream {self._folder.name}: segment {self.place.segment}, batch {self.walk.batches}: {what}"
         )
+
+    def _pieces(self, end: int) -> Iterator[bytes]:
+        """Yield what stands from `place` on, up to an offset, while batches of it are taken; one may be larger than a piece."""
+        size = _PIECE_BYTES
+        while self.walk.batches < self._most and self.place.offset < end:
+            at = self.place.offset
+            data = read_piece(self._descriptor, min(size, end - at), at)
+            yield data
+            if self.place.offset == at:
+                if not _goes_on(data, size):
+                    return
+                size *= 2
+
+
+def _goes_on(piece: bytes, size: int) -> bool:
+    """Tell whether a piece that was read as large as `size` ends within a batch, as far as headers say."""
+    last = journal_check.last_batch(piece, 0, len(piece))
+    behind = piece[last[1] if last else 0 :][: len(_BATCH)]
+    return len(piece) == size and _BATCH.startswith(behind)
 
 
 def _begun(file: Path) -> SegmentHeader | None:

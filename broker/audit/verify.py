@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import mmap
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,15 +28,14 @@ from broker.audit.layout import (
     HeaderDamaged,
     SegmentHeader,
     algorithm_of,
+    contents,
     header_of,
-    mapped,
     read_header,
     segments_of,
     streams_of,
 )
 from broker.audit.notes import Keys, NoteRefused
 
-Data = mmap.mmap | bytes
 Done = Callable[[int], object]  # is told of bytes that were read
 _STEP_BYTES = 1 << 24  # between two calls of Done
 
@@ -199,18 +197,18 @@ class _StreamCheck:
         numbers, end = list(files), 0
         for number in numbers:
             self._segment, is_last = number, number == numbers[-1]
-            with mapped(files[number]) as data:
-                if is_last and journal_check.used(data, 0, len(data)) == 0:
-                    return  # begun, and the process ended before it wrote the header
-                if number - 1 not in files and number != numbers[0]:
-                    raise self._wrong("a segment is missing before it")
-                self._join(self._header(data), end)
-                self._walk.begin_segment(data[:HEADER_BYTES])
-                self._compare()
-                end = self._check_last(data) if is_last else self._check_middle(data, files.get(number + 1))
+            data = contents(files[number])
+            if is_last and journal_check.used(data, 0, len(data)) == 0:
+                return  # begun, and the process ended before it wrote the header
+            if number - 1 not in files and number != numbers[0]:
+                raise self._wrong("a segment is missing before it")
+            self._join(self._header(data), end)
+            self._walk.begin_segment(data[:HEADER_BYTES])
+            self._compare()
+            end = self._check_last(data, files[number]) if is_last else self._check_middle(data, files.get(number + 1))
             self.facts.segments += 1
 
-    def _header(self, data: Data) -> SegmentHeader:
+    def _header(self, data: bytes) -> SegmentHeader:
         try:
             return read_header(data[:HEADER_BYTES])
         except HeaderDamaged as error:
@@ -233,7 +231,7 @@ class _StreamCheck:
         self.facts.cut_bytes += header.cut
         self._begun.append((self._walk.batches, header.number))
 
-    def _check_middle(self, data: Data, following: Path | None) -> int:
+    def _check_middle(self, data: bytes, following: Path | None) -> int:
         """Check a segment that another follows; that one's header says where it ends."""
         header = None
         with contextlib.suppress(HeaderDamaged):  # which is told when it is its turn
@@ -245,18 +243,19 @@ class _StreamCheck:
             raise self._wrong(problem)
         return end
 
-    def _check_last(self, data: Data) -> int:
+    def _check_last(self, data: bytes, file: Path) -> int:
         """Check the segment that is written: it may end in a batch that is not whole, but in no more than one."""
         before, (end, problem) = 0, self._take(data, len(data))
         while end > before and not self._closed and journal_check.find_whole(data, end, len(data)) >= 0:
-            before, (end, problem) = end, self._take(data, len(data), end)  # it may have been written only now
+            data = contents(file)  # it was written while the file was read, and the next one too
+            before, (end, problem) = end, self._take(data, len(data), end)
         unfinished = journal_check.used(data, end, len(data)) - end
         if unfinished and (self._closed or journal_check.find_whole(data, end, len(data)) >= 0):
             raise self._wrong(problem or "bytes behind the last batch")
         self.facts.unfinished_bytes = unfinished
         return end
 
-    def _take(self, data: Data, end: int, at: int = HEADER_BYTES) -> tuple[int, str]:
+    def _take(self, data: bytes, end: int, at: int = HEADER_BYTES) -> tuple[int, str]:
         """Take batches as long as there are some; returns where they end, and what is wrong there."""
         status = journal_check.ON
         while status == journal_check.ON and at < end:
@@ -290,5 +289,5 @@ class _StreamCheck:
         return _Wrong(self._segment, self._walk.batches, what)
 
 
-def _is_used(data: Data, at: int) -> bool:
+def _is_used(data: bytes, at: int) -> bool:
     return at < len(data) and journal_check.used(data, at, len(data)) > at

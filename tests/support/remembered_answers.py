@@ -54,6 +54,17 @@ def records_of(folder: Path) -> Iterator[bytes]:
             at = end
 
 
+def _read_twice(folder: Path) -> tuple[list[bytes], bool]:
+    """The records of a stream by the product, and whether the other reader has the same while nothing is written."""
+    before: list[bytes] | None = None
+    while (ours := list(records_of(folder))) != before:
+        before = ours
+        theirs = [record for _, held in kit.batches(folder, checked=False) for record in held]
+        if ours == theirs:
+            return ours, True
+    return ours, False
+
+
 class Log:
     """All records of a log, by identifier, as both readers have them."""
 
@@ -61,9 +72,8 @@ class Log:
         self.records: dict[str, AuditRecord] = {}
         self.differing: list[str] = []  # streams of which the readers tell different things
         for folder in streams(directory):
-            ours = list(records_of(folder))
-            theirs = [record for _, held in kit.batches(folder, checked=False) for record in held]
-            self.differing += [folder.name] if ours != theirs else []
+            ours, same = _read_twice(folder)
+            self.differing += [] if same else [folder.name]
             self.records |= {f"{folder.name}.{n}": AuditRecord.FromString(record) for n, record in enumerate(ours)}
         outcomes = (one for one in self.records.values() if one.kind == AUDIT_KIND_OUTCOME)
         self.outcomes = Counter(one.request_id for one in outcomes if one.outcome in ("FOUND", "NOT_FOUND"))

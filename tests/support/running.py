@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -30,6 +31,14 @@ from tests.support.catalogue import CONSUMER
 from tests.support.ports import free_port
 
 START_S = 60  # a machine with other work takes twenty
+_RETRIES = {
+    "maxAttempts": 5,
+    "initialBackoff": "0.2s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_ASK_AGAIN = {"methodConfig": [{"name": [{}], "retryPolicy": _RETRIES}]}  # as an answer says while a disk is slow
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
@@ -88,7 +97,7 @@ class RunningBroker:
     async def put(self, catalogue: Catalogue) -> None:
         """Apply a catalogue and wait until core and fronts serve from it."""
         version = self.apply(catalogue)
-        async with grpc.aio.insecure_channel(f"unix:{self.config.path(self.config.admin.socket)}") as channel:
+        async with self._admin() as channel:
             stub: Any = AdminServiceStub(channel)
             assert (await stub.Reload(admin_pb2.ReloadRequest())).snapshot_version >= version
         self.in_force = catalogue
@@ -157,9 +166,13 @@ class RunningBroker:
     def client(self, consumer: str = CONSUMER, key_file: Path | None = None) -> AsyncClient:
         return AsyncClient(self.target, TokenSource(consumer, key_file or self.key_file))
 
+    def _admin(self) -> grpc.aio.Channel:
+        socket = self.config.path(self.config.admin.socket)
+        return grpc.aio.insecure_channel(f"unix:{socket}", options=[("grpc.service_config", json.dumps(_ASK_AGAIN))])
+
     async def purge(self, **target: object) -> int:
         """Purge through the admin socket; returns the number removed."""
-        async with grpc.aio.insecure_channel(f"unix:{self.config.path(self.config.admin.socket)}") as channel:
+        async with self._admin() as channel:
             stub: Any = AdminServiceStub(channel)
             return int((await stub.Purge(admin_pb2.PurgeRequest(**target))).removed)
 
