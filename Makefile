@@ -15,6 +15,7 @@
 #   make quota   100,000 calls while the core is killed each second: never one more answer than the quota
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3.14 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
+export BROKER_CYTHON_CACHE := $(CURDIR)/build/cython-cache
 BIN := .venv/bin
 STAMPS := .venv/stamps
 NATIVE := $(wildcard broker/_native/*.bin ext/*.pyx ext/*.pxd ext/broker/_native/*.pxd ext/*.h ext/*.c proto/broker/v1/*.proto) setup.py pyproject.toml
@@ -120,7 +121,7 @@ $(STAMPS)/build: $(NATIVE) $(STAMPS)/run
 	@touch $@
 
 $(STAMPS)/dev $(STAMPS)/load: $(STAMPS)/%: requirements/%.lock $(STAMPS)/run
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r $<
 	@touch $@
 
 # Resolve the lock files anew (needs uv).

@@ -22,6 +22,7 @@ PROTO = ROOT / "proto"
 # `BROKER_SANITIZE=1` builds with AddressSanitizer and UndefinedBehaviorSanitizer (see `make sanitize`).
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if os.environ.get("BROKER_SANITIZE") else []
 OPTIMISE = ["-O1"] if SANITIZE else os.environ.get("BROKER_OPTIMISE", "-O3 -fno-semantic-interposition").split()
+LEAN = ["-g0"]  # what a debugger wants takes a third of the time of a build; functions have their names all the same
 EXACT = ["-ffp-contract=off"]  # a float is the same on every processor, whether it can fuse operations or not
 
 
@@ -79,6 +80,7 @@ def native(name: str, *libraries: str) -> Extension:
         include_dirs=["ext"],
         extra_compile_args=[
             *OPTIMISE,
+            *LEAN,
             *EXACT,
             *SANITIZE,
             *(f for library in libraries for f in pkg_config(library, "--cflags")),
@@ -167,6 +169,7 @@ if __name__ == "__main__":
         ext_modules=cythonize(
             [native(name, *libraries) for name, libraries in MODULES.items()],
             build_dir="build/cython",
+            cache=os.environ.get("BROKER_CYTHON_CACHE", False),  # a folder: what was translated once is so for all builds
             nthreads=os.cpu_count() or 1,
             include_path=["ext"],
             compiler_directives={

@@ -312,7 +312,9 @@ def _descriptors(broker: RunningBroker) -> int:
 
 
 async def _measure(directory: Path, arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
-    broker = RunningBroker(directory, BROKER__GRPC__FRONTS="2", BROKER__LOG__LEVEL="info")
+    broker = RunningBroker(
+        directory, BROKER__GRPC__FRONTS="2", BROKER__LOG__LEVEL="info", BROKER__SUPERVISOR__SPARE_CORE="true"
+    )
     broker.start()
     try:
         async with Register() as register:

@@ -304,7 +304,7 @@ class Scene:
     """A broker that serves, with one front or none, and an honest consumer of it."""
 
     def __init__(self, directory: Path, credentials: grpc.ChannelCredentials | None = None, **settings: str) -> None:
-        self.broker = RunningBroker(directory, BROKER__SUPERVISOR__SPARE_CORE="false", **settings)
+        self.broker = RunningBroker(directory, **settings)
         self._credentials = credentials
 
     def __enter__(self) -> Self:

@@ -17,9 +17,8 @@ __all__ = ["no_faults_left", "town"]  # fixtures of the simulators' tests
 
 @pytest.fixture(scope="module", params=["front", "core"])
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    """As operators run it, with a front, and the reference without one: they must not differ. Without a spare."""
-    settings = {"BROKER__GRPC__FRONTS": "1" if request.param == "front" else "0", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
-    running = RunningBroker(tmp_path_factory.mktemp("b"), **settings)
+    """As operators run it, with a front, and the reference without one: they must not differ."""
+    running = RunningBroker(tmp_path_factory.mktemp("b"), BROKER__GRPC__FRONTS="1" if request.param == "front" else "0")
     running.start()
     yield running
     if running.process is not None:

@@ -25,7 +25,7 @@ from tests.support.provider import Register
 from tests.support.running import RunningBroker, eventually
 
 __all__ = ["register"]  # a fixture, for those who run without conftest.py
-DURABLE = {"BROKER__AUDIT__MODE": "durable", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+DURABLE = {"BROKER__AUDIT__MODE": "durable"}
 SAID = {"operator": "op-7", "case_id": "case-9"}
 FULL_WIDTH = {ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"}
 TIMES = ("at", "mono_ns", "took_us", "provider_us", "intent", "audit_id")

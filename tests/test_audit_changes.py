@@ -40,7 +40,7 @@ from tests.support.catalogue import CONSUMER, INTERFACE, grant
 from tests.support.provider import Register
 from tests.support.running import RunningBroker, eventually, wait_until
 
-DURABLE = {"BROKER__AUDIT__MODE": "durable", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+DURABLE = {"BROKER__AUDIT__MODE": "durable"}
 TERMS = ("--consumer", CONSUMER, "--interface", INTERFACE, "--purpose", "loan-check", "--field", "name")
 WHY = "由于某人的原因"
 

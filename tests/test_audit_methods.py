@@ -35,7 +35,7 @@ ROWS = (f"{WHO},张伟明,1980-01-01,云鹤市松涛区建设路12号,正常,209
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    settings = {"BROKER__AUDIT__MODE": "durable", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+    settings = {"BROKER__AUDIT__MODE": "durable"}
     broker = RunningBroker(tmp_path_factory.mktemp("m"), **settings)
     catalogue = records.catalogue(
         broker.public_key,

@@ -37,7 +37,7 @@ from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE
 from tests.support.provider import Register
 from tests.support.running import RunningBroker, eventually
 
-DURABLE = {"BROKER__AUDIT__MODE": "durable", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+DURABLE = {"BROKER__AUDIT__MODE": "durable"}
 ASKED = {"interface": INTERFACE, "arguments": {"resident_id": WHO}, "purpose": PURPOSE}
 EXCHANGE, AUDIT, GRANTS = (f"broker.v1.{name}Service/" for name in ("Exchange", "Audit", "Grant"))
 

@@ -92,7 +92,6 @@ def watched(tmp_path_factory: pytest.TempPathFactory, endpoint: Endpoint) -> Ite
     settings = {
         "BROKER__AUDIT__MODE": "durable",
         "BROKER__GRPC__FRONTS": "0",
-        "BROKER__SUPERVISOR__SPARE_CORE": "false",
     }
     witnesses = f'[audit]\nwitness_urls = ["{endpoint.url}"]\nwitness_files = ["{directory}/elsewhere/audit.notes"]\n'
     (directory / "elsewhere").mkdir()

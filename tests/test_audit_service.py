@@ -34,7 +34,7 @@ FULL_WIDTH = {ord(digit): ord(digit) + 0xFEE0 for digit in "0123456789"}
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    settings = {"BROKER__AUDIT__MODE": "durable", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+    settings = {"BROKER__AUDIT__MODE": "durable"}
     broker = RunningBroker(tmp_path_factory.mktemp("s"), f'[audit]\nauditors = ["{AUDITOR}"]\n', **settings)
     broker.start()
     yield broker

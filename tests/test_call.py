@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import signal
 from pathlib import Path
 
 import grpc
@@ -230,20 +228,3 @@ async def test_side_effects_are_never_shared(broker: RunningBroker, register: Re
     register.delay_s = 0.1
     await asyncio.gather(*(ask(client) for _ in range(5)))
     assert register.calls == 5
-
-
-async def test_a_retry_of_what_has_a_side_effect_is_refused(
-    broker: RunningBroker, register: Register, client: AsyncClient
-) -> None:
-    """The core dies after the provider was asked; the client's library retries, and the broker knows it for a retry."""
-    await put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
-    register.delay_s = 1.0
-    call = asyncio.create_task(ask(client))
-    await asyncio.sleep(0.4)
-    assert register.calls == 1
-    os.kill(broker.core_pid(), signal.SIGKILL)
-    with pytest.raises(CallFailed) as refusal:
-        await call
-    assert refusal.value.reason == "OUTCOME_UNKNOWN"
-    assert register.calls == 1
-    await asyncio.to_thread(broker.wait_ready)

@@ -192,7 +192,7 @@ def test_without_fronts_everything_is_zero(page: Page) -> None:
 
 @pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    settings = {"BROKER__GRPC__FRONTS": "2", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+    settings = {"BROKER__GRPC__FRONTS": "2"}
     broker = RunningBroker(tmp_path_factory.mktemp("c"), **settings)
     broker.start()
     yield broker

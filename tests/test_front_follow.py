@@ -38,7 +38,7 @@ DAY_MS = 86_400_000
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     """One front, whose core is killed now and then."""
-    settings = {"BROKER__SUPERVISOR__HEALTHY_AFTER_MS": "1", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+    settings = {"BROKER__SUPERVISOR__HEALTHY_AFTER_MS": "1"}
     broker = RunningBroker(tmp_path_factory.mktemp("w"), **settings)
     broker.start()
     yield broker

@@ -52,7 +52,7 @@ def today(zone: zoneinfo.ZoneInfo) -> dt.date:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    settings = {"BROKER__SUPERVISOR__SPARE_CORE": "false", "BROKER__POLICY__TIME_ZONE": str(far_away())}
+    settings = {"BROKER__POLICY__TIME_ZONE": str(far_away())}
     broker = RunningBroker(tmp_path_factory.mktemp("m"), **settings)
     broker.start()
     yield broker

@@ -36,7 +36,7 @@ from tests.test_mtls import HALL, Site
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site = Site(tmp_path_factory.mktemp("tls"))
-    site.broker.environment |= {"BROKER__GRPC__FRONTS": "2", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+    site.broker.environment |= {"BROKER__GRPC__FRONTS": "2"}
     site.broker.start()
     yield site
     site.broker.kill()

@@ -47,7 +47,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run
     made: list[RunningBroker] = []
 
     def one(**settings: str) -> RunningBroker:
-        made.append(RunningBroker(tmp_path_factory.mktemp("f"), **{"BROKER__SUPERVISOR__SPARE_CORE": "false"} | settings))
+        made.append(RunningBroker(tmp_path_factory.mktemp("f"), **settings))
         return made[-1]
 
     yield one
@@ -59,7 +59,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run
 def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     """Two fronts, and a supervisor that never tires of restarting."""
     settings = {"BROKER__GRPC__FRONTS": "2", "BROKER__SUPERVISOR__HEALTHY_AFTER_MS": "1"}
-    broker = RunningBroker(tmp_path_factory.mktemp("l"), **settings, BROKER__SUPERVISOR__SPARE_CORE="false")
+    broker = RunningBroker(tmp_path_factory.mktemp("l"), **settings)
     broker.start()
     yield broker
     broker.kill()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CACHE = str(ROOT / "build" / "cython-cache")  # as make has it
 HELD = (
     "broker/v1/__init__.py",
     "broker/v1/exchange_pb2.py",
@@ -74,7 +75,7 @@ def _sdist(clone: Path, tools: Path) -> Path:
     _pip("install", "--no-index", "--find-links", str(tools), "--target", str(backend), *_build_requires(), cwd=clone)
     make = "from setuptools import build_meta; build_meta.build_sdist('../sdist')"
     path = f"{backend / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    done = _run(sys.executable, "-c", make, cwd=clone, PYTHONPATH=str(backend), PATH=path)
+    done = _run(sys.executable, "-c", make, cwd=clone, PYTHONPATH=str(backend), PATH=path, BROKER_CYTHON_CACHE=CACHE)
     assert done.returncode == 0, done.stderr
     (made,) = (clone.parent / "sdist").iterdir()
     return made
@@ -89,6 +90,7 @@ def test_a_wheel_holds_what_is_made_at_build_time(clone: Path, tools: Path) -> N
         *("wheel", "--no-deps", "--no-index", "--find-links", str(tools), "--wheel-dir", str(wheels), str(built_from)),
         cwd=clone.parent,
         BROKER_OPTIMISE="-O0",  # what is in it matters here, not how fast it is
+        BROKER_CYTHON_CACHE=CACHE,
     )
     (wheel,) = wheels.iterdir()
     names = zipfile.ZipFile(wheel).namelist()

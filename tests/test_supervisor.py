@@ -24,19 +24,21 @@ from broker.cache.store import CacheStore
 from broker.client import CallFailed, TokenSource, decode
 from broker.serve.core import Core
 from broker.v1 import exchange_pb2 as pb
-from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue
+from tests.support.calling import ask, put
+from tests.support.catalogue import CONSUMER, INTERFACE, PURPOSE, catalogue, interface
 from tests.support.people import resident_id
 from tests.support.provider import Register
 from tests.support.running import RunningBroker, wait_until
 
 WHO = resident_id(1)
+SPARED = {"BROKER__SUPERVISOR__SPARE_CORE": "true"}
 RAW_CALL = "/broker.v1.ExchangeService/Call"
 
 
 @pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
     """A broker that only this test kills."""
-    running = RunningBroker(tmp_path_factory.mktemp("s"))
+    running = RunningBroker(tmp_path_factory.mktemp("s"), **SPARED)
     running.start()
     yield running
     running.kill()
@@ -48,7 +50,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Run
     made: list[RunningBroker] = []
 
     def one(**settings: str) -> RunningBroker:
-        made.append(RunningBroker(tmp_path_factory.mktemp("m"), **settings))
+        made.append(RunningBroker(tmp_path_factory.mktemp("m"), **SPARED | settings))
         return made[-1]
 
     yield one
@@ -356,3 +358,24 @@ def test_a_crash_loop_backs_off_and_stops_on_request(own: RunningBroker) -> None
         own.wait_ready()
     assert '"pause_ms":0' in own.log_file.read_text()
     assert '"pause_ms":50' in own.log_file.read_text()
+
+
+@pytest.mark.parametrize("fronts", ["0", "1"])
+async def test_a_retry_of_what_has_a_side_effect_is_refused(
+    make: Callable[..., RunningBroker], register: Register, fronts: str
+) -> None:
+    """The core dies after the provider was asked; the client's library retries, and the broker knows it for a retry."""
+    broker = make(BROKER__GRPC__FRONTS=fronts)
+    broker.start()
+    register.add(WHO, "张三")
+    await put(broker, register, interfaces=(interface(freshness={}, side_effect=True),))
+    register.delay_s = 1.0
+    await asyncio.to_thread(broker.await_spare)
+    async with broker.client() as client:
+        call = asyncio.create_task(ask(client))
+        await asyncio.to_thread(wait_until, lambda: register.calls == 1)
+        os.kill(broker.core_pid(), signal.SIGKILL)
+        with pytest.raises(CallFailed) as refusal:
+            await call
+    assert refusal.value.reason == "OUTCOME_UNKNOWN"
+    assert register.calls == 1

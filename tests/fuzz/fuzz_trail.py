@@ -40,7 +40,7 @@ from tests.support.running import RunningBroker
 
 MATCH = "/broker.v1.ExchangeService/Match"
 SLOT = 7
-BROKER = {"BROKER__AUDIT__MODE": "durable", "BROKER__AUDIT__SEGMENT_MIB": "1", "BROKER__SUPERVISOR__SPARE_CORE": "false"}
+BROKER = {"BROKER__AUDIT__MODE": "durable", "BROKER__AUDIT__SEGMENT_MIB": "1"}
 SAID = ("device-id", "request-id", "operator-id", "operator-unit")
 
 

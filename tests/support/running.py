@@ -77,6 +77,7 @@ class RunningBroker:
             "BROKER__ADMIN__HTTP_ADDRESS": self.admin,
             "BROKER__ADMIN__SOCKET": str(directory / "admin.sock"),
             "BROKER__CONTROL__POLL_MS": "50",
+            "BROKER__SUPERVISOR__SPARE_CORE": "false",  # whose imports are most of what a start costs
             "BROKER__LOG__LEVEL": "debug",
             "BROKER__LOG__FORMAT": "json",
         } | settings
@@ -199,6 +200,17 @@ class RunningBroker:
         wait_until(lambda: len(self.cores()) == 2)
         return self.cores()[1]
 
+    def await_spare(self) -> None:
+        """Wait until the spare has done its imports: it has used no processor for a while."""
+        spare, used = self.spare_pid(), [-1]
+
+        def stands_by() -> bool:
+            time.sleep(0.3)
+            used.append(_processor_time(spare))
+            return used[-1] == used[-2]
+
+        wait_until(stands_by)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
@@ -213,6 +225,12 @@ class RunningBroker:
                 with contextlib.suppress(ProcessLookupError):  # it has ended since it was listed
                     os.kill(pid, signal.SIGKILL)
             self.stop(signal.SIGKILL)
+
+
+def _processor_time(pid: int) -> int:
+    """What a process has used of the processor, in ticks."""
+    of_user, of_system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return int(of_user) + int(of_system)
 
 
 def _command_of(pid: int) -> str:
