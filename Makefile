@@ -113,7 +113,7 @@ $(STAMPS)/venv:
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/run: requirements/run.lock $(STAMPS)/venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/run.lock
 	@touch $@
 
 $(STAMPS)/build: $(NATIVE) $(STAMPS)/run

@@ -56,6 +56,12 @@ def on_all_cores() -> contextlib.AbstractContextManager[None]:
     return _on(CORES)
 
 
+def put(thread: int, core: int) -> None:
+    """Put a thread of any process on a core."""
+    if PINNED:
+        os.sched_setaffinity(thread, {core})
+
+
 def cpu_s(pid: int) -> float:
     """Return the processor time that a process has used, of the system and its own, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
