@@ -1,4 +1,4 @@
-"""Fixtures: one running broker a test file (starting one takes a second), one provider a test."""
+"""Fixtures: one running broker with a front and one without for all tests (starting one takes seconds), one provider a test."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ from tests.support.running import RunningBroker
 __all__ = ["no_faults_left", "town"]  # fixtures of the simulators' tests
 
 
+@pytest.fixture(scope="session")
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RunningBroker]]:
+    """The brokers that tests share, by what takes their calls; each is started by the first test that wants it."""
+    fronts = {"front": "1", "core": "0"}
+    made = {kind: RunningBroker(tmp_path_factory.mktemp(kind), BROKER__GRPC__FRONTS=count) for kind, count in fronts.items()}
+    yield made
+    assert [running.stop() for running in made.values() if running.process is not None] == [0] * len(made)
+
+
 @pytest.fixture(scope="module", params=["front", "core"])
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+def broker(request: pytest.FixtureRequest, brokers: dict[str, RunningBroker]) -> RunningBroker:
     """As operators run it, with a front, and the reference without one: they must not differ."""
-    running = RunningBroker(tmp_path_factory.mktemp("b"), BROKER__GRPC__FRONTS="1" if request.param == "front" else "0")
-    running.start()
-    yield running
-    if running.process is not None:
-        assert running.stop() == 0
+    running = brokers[request.param]
+    if running.process is None:
+        running.start()
+    return running
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,15 @@ def catalogue(public_key: str, **grant: Any) -> Any:
         interfaces=(records.interface(**OPERATION),),
         grants=(records.granted(**grant),),
     )
+
+
+@pytest.fixture(scope="module", params=["1", "0"], ids=["front", "core"])
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
+    """Whose core has not searched before."""
+    running = RunningBroker(tmp_path_factory.mktemp("search"), BROKER__GRPC__FRONTS=request.param)
+    running.start()
+    yield running
+    assert running.stop() == 0
 
 
 @pytest.fixture

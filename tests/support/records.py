@@ -90,11 +90,12 @@ def load(broker: RunningBroker, *rows: str) -> None:
     """Load rows into the base, as an operator does."""
     done = broker.run_here("records", "load", BASE, str(write_csv(broker.directory / "rows.csv", *(rows or ROWS))))
     assert done.returncode == 0, done.stderr
+    broker.loaded = rows or ROWS
 
 
 def load_once(broker: RunningBroker) -> None:
-    """Declare the base and load it, unless that has been done."""
-    if not (broker.directory / "data" / "records" / BASE).exists():
+    """Declare the base and load it, unless that is what was last done."""
+    if broker.loaded != ROWS:
         broker.apply(catalogue(broker.public_key))
         load(broker)
 

@@ -83,6 +83,7 @@ class RunningBroker:
         } | settings
         self.process: subprocess.Popen[bytes] | None = None
         self.in_force: Catalogue | None = None  # that was last put
+        self.loaded: tuple[str, ...] = ()  # rows of the record base, where there is one
 
     @property
     def config(self) -> config.Config:
