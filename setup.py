@@ -169,7 +169,7 @@ if __name__ == "__main__":
         ext_modules=cythonize(
             [native(name, *libraries) for name, libraries in MODULES.items()],
             build_dir="build/cython",
-            cache=os.environ.get("BROKER_CYTHON_CACHE", False),  # a folder: what was translated once is so for all builds
+            cache=os.environ.get("BROKER_CYTHON_CACHE") or False,  # a folder: what was translated once is so for all builds
             nthreads=os.cpu_count() or 1,
             include_path=["ext"],
             compiler_directives={
