@@ -8,7 +8,7 @@ import hmac
 import pytest
 
 from broker.model.catalogue import HttpEndpoint, HttpOperation
-from broker.upstream.dialect import DIALECTS, DIGESTS, ENCODINGS, Dialect, Facts, SecretSource, check_endpoint, sign
+from broker.upstream.dialect import DIALECTS, DIGESTS, ENCODINGS, Dialect, Facts, SecretSource, Signed, check_endpoint, sign
 from tests.oracle.dialect import gjgxjhpt_headers
 
 NATIONAL = HttpEndpoint(
@@ -19,12 +19,12 @@ NATIONAL = HttpEndpoint(
 @pytest.mark.parametrize("secret", [b"secret", "密钥".encode(), b"\xff\x00\xfe", b"{rid}"])
 @pytest.mark.parametrize(("rid", "sid", "rtime"), [("r_001", "s_0000_1", 1_700_000_000_123), ("", "", 0), ("{sid}", "请求", 1)])
 def test_the_national_exchange_signs_as_its_rule_says(rid: str, sid: str, rtime: int, secret: bytes) -> None:
-    headers = sign(DIALECTS["gjgxjhpt"], Facts(rid, sid, rtime, "nonce"), secret)
+    headers = sign(DIALECTS["gjgxjhpt"], Facts(rid, sid, rtime, "nonce"), secret).headers
     assert headers == gjgxjhpt_headers(rid, sid, rtime, secret)
 
 
 def test_the_plain_dialect_adds_nothing() -> None:
-    assert sign(DIALECTS["plain"], Facts("rid", "sid", 1, "nonce"), b"") == {}
+    assert sign(DIALECTS["plain"], Facts("rid", "sid", 1, "nonce"), b"") == Signed({}, {})
 
 
 def test_a_client_id_and_nonce_dialect_is_data() -> None:
@@ -34,7 +34,7 @@ def test_a_client_id_and_nonce_dialect_is_data() -> None:
         encoding="hex",
         secret=SecretSource.APP_KEY,
     )
-    headers = sign(dialect, Facts("me", "s", 42, "abc"), b"key")
+    headers = sign(dialect, Facts("me", "s", 42, "abc"), b"key").headers
     assert headers["X-Nonce"] == "abc"
     assert headers["X-Signature"] == hmac.new(b"key", b"me42abc", hashlib.sha256).hexdigest()
 
@@ -42,7 +42,7 @@ def test_a_client_id_and_nonce_dialect_is_data() -> None:
 @pytest.mark.parametrize("digest", ["md5", "sha1"])
 def test_a_plain_digest_dialect_signs_the_secret_itself(digest: str) -> None:
     dialect = Dialect({"sign": "{sign}"}, "{rid}{secret}{rtime}", digest, "hex", SecretSource.APP_KEY)
-    headers = sign(dialect, Facts("app", "", 7, ""), b"\xffkey")
+    headers = sign(dialect, Facts("app", "", 7, ""), b"\xffkey").headers
     assert headers == {"sign": hashlib.new(digest, b"app\xffkey7").hexdigest()}
 
 
@@ -60,4 +60,4 @@ def test_settings_that_a_dialect_needs_are_asked_for() -> None:
     problems = check_endpoint(bare, HttpOperation(path="/"))
     assert [problem.partition(":")[0] for problem in problems] == ["requester_id", "service_id", "app_key_file", "secret_path"]
     unknown = HttpEndpoint(base_url="http://a", dialect="none-such")
-    assert check_endpoint(unknown, operation) == ["dialect: `none-such` is none of gjgxjhpt, plain"]
+    assert check_endpoint(unknown, operation) == ["dialect: `none-such` is none of " + ", ".join(sorted(DIALECTS))]

@@ -23,6 +23,7 @@ from broker.upstream.secret import FetchedSecret, FileSecret, Secret, open_secre
 from tests.oracle.dialect import gjgxjhpt_headers
 from tests.upstream_kit import GOOD, config, everything_said, http_server, interface, provider, providers, question
 
+(STEP,) = DIALECTS["gjgxjhpt"].steps
 APP_KEY = b"0123456789abcdef-longer"
 OPERATION = HttpOperation(
     path="/person",
@@ -81,7 +82,7 @@ async def test_a_file_secret_is_read_again_after_it_was_refused(tmp_path: Path) 
 @pytest.mark.parametrize("secret", [b"s", b"sixteen bytes ok", "密钥".encode()])
 def test_a_secret_opens_under_the_app_key(secret: bytes, ends: Any) -> None:
     answer = {"code": "0", "data": {"secret": locked(secret), "secretEndTime": ends}}
-    opened = open_secret(answer, APP_KEY, 5, "exchange")
+    opened = open_secret(STEP, answer, APP_KEY, 5, "exchange").secret
     assert opened == Secret(secret, 5, 1_700_000_000_000)
     assert repr(opened) == "Secret(from_ms=5, ends_ms=1700000000000)"
 
@@ -104,14 +105,14 @@ def test_a_secret_opens_under_the_app_key(secret: bytes, ends: Any) -> None:
 )
 def test_an_answer_that_does_not_open_is_nonsense_and_shows_nothing(data: Any) -> None:
     with pytest.raises(ProviderNonsense) as caught:
-        open_secret({"code": "0", "data": data}, APP_KEY, 0, "exchange")
+        open_secret(STEP, {"code": "0", "data": data}, APP_KEY, 0, "exchange")
     assert APP_KEY.decode() not in everything_said(caught.value)
 
 
 @pytest.mark.parametrize(("code", "shown"), [("401", "401"), (7, "7"), (None, "None"), ("密钥 wrong", "")])
 def test_a_secret_service_that_refuses_says_its_code(code: Any, shown: str) -> None:
     with pytest.raises(ProviderRefused) as caught:
-        open_secret({"code": code, "data": {}}, APP_KEY, 0, "exchange")
+        open_secret(STEP, {"code": code, "data": {}}, APP_KEY, 0, "exchange")
     assert caught.value.upstream_code == shown
 
 
