@@ -96,20 +96,23 @@ class SignedRequests:
             await source.close()
 
     async def _under(self, source: Source, asked: Asked, read: Callable[[Answered, Secret], T]) -> T:
-        """Send under the current secret and, if the provider does not accept it, once more under another."""
+        """Send under the current secret and, if it is not accepted, once more under another. Raises `SignatureRefused`."""
         secret = await source.current()
         answered = await self._send(asked, secret)
         try:
             return read(answered, secret)
         except SignatureRefused as error:
             refusal = error
-        if is_off(self._dialect, answered.date_ms, self._wall_ms()):
-            raise ProviderRefused(self._provider, upstream_code=_CLOCK)
         source.refused(secret)
         fresh = await source.current()
-        if fresh is secret:  # the file still says the same: asking again would change nothing
-            raise refusal
-        return read(await self._send(asked, fresh), fresh)
+        if fresh is not secret:  # else the file still says the same, and asking again would change nothing
+            answered = await self._send(asked, fresh)
+            try:
+                return read(answered, fresh)
+            except SignatureRefused as error:
+                refusal = error
+        off = is_off(self._dialect, answered.date_ms, self._wall_ms())
+        raise SignatureRefused(self._provider, upstream_code=_CLOCK if off else refusal.upstream_code)
 
     def _source(self, account: Account) -> Source:
         """Return the source for an account; services have one each only where the dialect signs the service."""
