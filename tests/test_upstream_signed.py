@@ -183,14 +183,20 @@ async def test_a_code_that_nobody_named_is_no_reason_to_ask_again(key_file: Path
 
 
 async def test_a_pair_lives_on_over_the_end_of_both_its_secrets(key_file: Path) -> None:
+    """Each renewal gives a new refresh secret, too; the key is shown only when that one has ended: at first and twice later."""
     now_ms = wall_clock_ms()
     terms = {"life_s": 900.0, "clock": lambda: now_ms / 1000}
     ours = providers(config(key_file.parent), wall_ms=lambda: now_ms)
     async with served("zhejiang", key_file, **terms) as (server, base_url), ours as asking:
-        for minutes in (0, 1, 16, 3, 14, 2, 16, 59, 61, 500, 16):
+        asked_for: list[str] = []
+        server.doorkeeper.issue = _watched(server.doorkeeper.issue, asked_for)  # type: ignore[method-assign]
+        for minutes in (0, 1, 16, 3, 14, 2, 16, 50, 61, 500, 16):
             now_ms += minutes * 60_000
             assert (await asking.ask(asking_about("zhejiang"), at(base_url, "zhejiang"), 5)).fields is not None
     assert server.refused == 0
+    by_key, by_secret = "/refreshTokenByKey", "/refreshTokenBySec"
+    renewals = [by_secret] * 4
+    assert asked_for == [by_key, by_secret, *renewals, by_key, by_secret, by_key, by_secret, by_secret]
 
 
 @pytest.mark.parametrize("dialect", FETCHED)
