@@ -152,6 +152,22 @@ async def test_a_key_replaced_in_its_file_costs_one_refusal_and_no_call(dialect:
     assert (server.asked, server.refused) == (5, 1)
 
 
+@pytest.mark.parametrize(("status", "asked"), [(401, 2), (403, 2), (400, 1), (404, 1), (429, 1), (500, 1)])
+async def test_only_two_statuses_mean_that_a_signature_was_not_accepted(status: int, asked: int, key_file: Path) -> None:
+    shown: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        shown.append(request.headers["Authorization"])
+        key_file.write_text(f"key-{len(shown)}")  # so that another secret is there to ask under
+        return web.Response(status=status)
+
+    async with http_server(handle) as base_url, providers(config(key_file.parent)) as asking:
+        with pytest.raises(ProviderError) as caught:
+            await asking.ask(asking_about("bearer"), at(base_url, "bearer"), 5)
+    assert caught.value.upstream_code == f"HTTP_{status}"
+    assert shown == [f"Bearer {KEY}", "Bearer key-1"][:asked]
+
+
 @pytest.mark.parametrize("dialect", FROM_FILES)
 async def test_a_wrong_key_is_not_tried_twice(dialect: str, key_file: Path) -> None:
     key_file.write_text("a-wrong-key")
