@@ -12,6 +12,7 @@ from typer.main import get_command
 from broker import config
 from broker.cli.catalogue import read_valid
 from broker.cli.main import app
+from broker.upstream.dialect import DIALECTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -37,6 +38,11 @@ def test_the_record_base_shown_can_be_applied(tmp_path: Path) -> None:
     (block,) = _blocks(ROOT / "docs/records.md", "toml")
     (tmp_path / "all.toml").write_text(block)
     assert [base.id for base in read_valid(tmp_path).bases] == ["population"]
+
+
+def test_every_signing_dialect_has_its_row() -> None:
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \|[^|]+\|[^|]*\|[^|]*\|$", (ROOT / "docs/catalogue.md").read_text(), re.MULTILINE)
+    assert DIALECTS.keys() <= set(rows)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -19,7 +19,7 @@ from broker.errors import (
 )
 from broker.model.catalogue import Envelope
 from broker.upstream import codec
-from broker.upstream.envelope import fill, look_up, open_envelope
+from broker.upstream.envelope import SignatureRefused, fault_of, fill, look_up, open_envelope
 
 FIELDS = {"name": "xm", "resident_id": "id.number"}
 RECORD = {"xm": "张三", "id": {"number": "1"}, "extra": "unused"}
@@ -92,6 +92,23 @@ def test_any_other_code_is_an_error_of_the_kind_the_interface_says(
         opened(coded(code, records=[RECORD]))
     assert type(caught.value) is error
     assert caught.value.upstream_code == upstream_code
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [("db-001", "unavailable"), ("db-", "unavailable"), ("db", "refused"), ("db-7", "timeout"), ("db-9x", "overloaded")],
+)
+def test_a_fault_may_be_named_by_how_its_codes_begin(code: str, fault: str) -> None:
+    envelope = Envelope(code="code", success=("200",), faults={"db-*": "unavailable", "db-7": "timeout", "db-9*": "overloaded"})
+    assert fault_of(envelope, code) == fault
+
+
+def test_a_code_may_mean_that_the_signature_was_not_accepted() -> None:
+    envelope = Envelope(code="code", success=("00",), faults={"14": "unsigned"})
+    with pytest.raises(SignatureRefused) as caught:
+        opened({"code": "14"}, envelope)
+    assert caught.value.upstream_code == "14"
+    assert caught.value.reason == ProviderRefused.reason
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ FieldName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z0-9_]{0,63}\Z")]
 Code = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._/-]{0,63}\Z")]
 HeaderText = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{0,128}\Z")]  # printable ASCII without spaces, or nothing
 FileName = Annotated[str, msgspec.Meta(pattern=r"\A([A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?\Z")]  # of no other directory
+ServicePath = Annotated[str, msgspec.Meta(pattern=r"\A(/[!-~]*)?\Z")]  # of a URL, or nothing
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=366 * 86_400)]
 # When in the week, in the broker's time zone: days, then a half-open span: "mon-fri 08:30-17:30", "daily 00:00-24:00".
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -85,7 +86,9 @@ class HttpEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag=
     dialect: str = "plain"
     requester_id: HeaderText = ""  # who the broker is to this provider (rid)
     app_key_file: FileName = ""  # name of a file in the secrets directory
-    secret_path: Annotated[str, msgspec.Meta(pattern=r"\A(/[!-~]*)?\Z")] = ""  # path of the provider's secret service
+    secret_path: ServicePath = ""  # of the provider's secret service
+    renewal_path: ServicePath = ""  # of the service that renews secrets, where it is another
+    digest: str = ""  # what is signed with in place of the dialect's own digest
 
 
 class GrpcEndpoint(Value, frozen=True, kw_only=True, tag_field="connector", tag="grpc"):
@@ -196,7 +199,7 @@ class Freshness(Value, frozen=True, kw_only=True):
     jitter_ratio: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.1  # the TTL is spread by ± this
 
 
-ProviderFault = Literal["unavailable", "timeout", "overloaded", "refused"]
+ProviderFault = Literal["unavailable", "timeout", "overloaded", "refused", "unsigned"]  # the last: a signature not accepted
 
 
 class Envelope(Value, frozen=True, kw_only=True):
@@ -207,7 +210,7 @@ class Envelope(Value, frozen=True, kw_only=True):
     code: str = ""  # path of the business code; "" if the provider has none
     success: tuple[str, ...] = ()  # codes that mean an answer
     not_found: tuple[str, ...] = ()  # codes that mean "no record"
-    faults: dict[str, ProviderFault] = {}  # other codes; any code not named here is "refused"
+    faults: dict[str, ProviderFault] = {}  # other codes, or how they begin ("db-*"); any code not named here is "refused"
 
 
 class HttpOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag="http"):
@@ -216,6 +219,8 @@ class HttpOperation(Value, frozen=True, kw_only=True, tag_field="connector", tag
     path: Annotated[str, msgspec.Meta(pattern=r"\A/\S*\Z")]
     method: Literal["GET", "POST"] = "POST"
     service_id: HeaderText = ""  # what the provider calls the interface (sid)
+    requester_id: HeaderText = ""  # where the interface has its own, in place of the endpoint's
+    app_key_file: FileName = ""  # likewise
     parameters: Template = {}  # JSON body of a POST, query of a GET
     envelope: Envelope = Envelope()
     fields: dict[str, str] = {}  # our field -> path in the record; the same name where not given

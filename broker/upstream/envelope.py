@@ -23,12 +23,20 @@ from broker.model.catalogue import PLACEHOLDER, Envelope, ProviderFault, Templat
 
 # Anything else may be a sentence, and a sentence may hold personal data; so may a long number (a telephone's has 11 digits).
 _PUBLIC_CODE = re.compile(r"(?!.*[0-9]{9})[A-Za-z0-9._-]{1,12}")
+_ANY = "*"  # at the end of a fault's code: every code that begins so
 _TRUTH = {True: "true", False: "false"}
+
+
+class SignatureRefused(ProviderRefused):
+    """The provider did not accept a request's signature, or the secret under it."""
+
+
 _FAULTS: Mapping[ProviderFault, Callable[..., ProviderError]] = {
     "unavailable": ProviderUnavailable,
     "timeout": ProviderTimeout,
     "overloaded": ProviderOverloaded,
     "refused": ProviderRefused,
+    "unsigned": SignatureRefused,
 }
 
 
@@ -114,8 +122,16 @@ def _has_record(envelope: Envelope, decoded: Any, provider: str) -> bool:
     if code in envelope.not_found:
         return False
     if code not in envelope.success:
-        raise _FAULTS[envelope.faults.get(code, "refused")](provider, upstream_code=public_code(code))
+        raise _FAULTS[fault_of(envelope, code)](provider, upstream_code=public_code(code))
     return True
+
+
+def fault_of(envelope: Envelope, code: str) -> ProviderFault:
+    """Return what a code means that is none of success: as it is named, else by the longest beginning that is, else refused."""
+    if code in envelope.faults:
+        return envelope.faults[code]
+    begins = [key for key in envelope.faults if key.endswith(_ANY) and code.startswith(key.removesuffix(_ANY))]
+    return envelope.faults[max(begins, key=len)] if begins else "refused"
 
 
 def _code_text(code: Any) -> str | None:

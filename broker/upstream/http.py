@@ -2,7 +2,7 @@
 
 Redirects, cookies, proxies from the environment and compressed bodies are refused: none is part of such an interface, and
 each is a way to be led astray. aiohttp's exceptions end in this file. What must not go in here: retries for the sake of
-success (the one here replaces a secret that was rotated), and what an answer means.
+success (the one of `signed.py` replaces a secret that was rotated), and what an answer means.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import functools
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -32,45 +32,15 @@ from broker.errors import (
 from broker.model.call import Question
 from broker.model.catalogue import HttpEndpoint, HttpOperation, Provider
 from broker.upstream import codec
-from broker.upstream.dialect import DIALECTS, Facts, SecretSource, sign
-from broker.upstream.envelope import fill, open_envelope, paths
-from broker.upstream.secret import (
-    FETCH_S,
-    FetchedSecret,
-    FileSecret,
-    Secret,
-    Source,
-    open_secret,
-    read_app_key,
-    read_secret,
-)
+from broker.upstream.dialect import Dialect, Facts, SecretSource, dialect_of, envelope_of, sign
+from broker.upstream.envelope import SignatureRefused, fill, open_envelope, paths
+from broker.upstream.secret import Secret, read_app_key, read_secret, read_token
+from broker.upstream.signed import Account, Answered, Asked, SignedRequests
 
 RETRY_AFTER_S = (1.0, 900.0)  # what a provider says is kept within these
 _DNS_TTL_S = 10  # a provider that moves is found again after this
 _SECRET_CONNECTIONS = 1  # so that questions which wait for a secret cannot keep it from being fetched
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "shared-data-broker"}
-_UNSIGNED = Secret(b"")
-_SIGNATURE_REFUSED = frozenset({401, 403})
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One request before it is signed."""
-
-    method: str
-    path: str
-    service_id: str
-    query: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One response, body and all."""
-
-    status: int
-    retry_after: str | None
-    body: bytes = field(repr=False)
 
 
 class HttpConnector:
@@ -79,11 +49,17 @@ class HttpConnector:
     def __init__(self, provider: Provider, endpoint: HttpEndpoint, config: Config, wall_ms: Callable[[], int]) -> None:
         self._provider = provider.id
         self._endpoint = endpoint
-        self._dialect = DIALECTS[endpoint.dialect]
-        self._secrets_dir = config.path(config.upstream.secrets_dir)
+        self._dialect = dialect_of(endpoint)
         self._max_answer_bytes = config.upstream.max_answer_bytes
         self._wall_ms = wall_ms
-        self._sources: dict[str, Source] = {}  # by service id: a secret service answers for one service
+        self._requests = SignedRequests(
+            provider.id,
+            endpoint,
+            read_file=functools.partial(_secret_reader(self._dialect), config.path(config.upstream.secrets_dir)),
+            send=self._send,
+            decoded=self._decoded,
+            wall_ms=wall_ms,
+        )
         # Taken before signing: a signature must not grow old in a queue for a connection.
         self._slots = asyncio.Semaphore(config.upstream.max_connections_per_provider)
         self._session = _open_session(config)
@@ -92,43 +68,37 @@ class HttpConnector:
         """Return the record under our names, or None for "no record". Raises `ProviderError`."""
         operation = question.interface.operation
         assert isinstance(operation, HttpOperation)  # noqa: S101 - the catalogue's validation pairs them
-        asked = _asked(operation, dict(question.arguments))
+        asked = _asked(operation, self._endpoint, dict(question.arguments))
+        envelope, fields = envelope_of(self._dialect, operation), paths(question)
+
+        def read(answered: Answered) -> dict[str, Any] | None:
+            return open_envelope(envelope, fields, self._decoded(answered), self._provider)
+
         with _foreign_errors(self._provider):
             async with asyncio.timeout(timeout_s), self._slots:
-                answered = await self._signed(asked)
-        decoded = self._decoded(answered)
-        return open_envelope(operation.envelope, paths(question), decoded, self._provider)
+                return await self._requests.ask(asked, read)
 
     async def close(self) -> None:
         """Close the secrets' sources and all connections."""
-        for source in self._sources.values():
-            await source.close()
+        await self._requests.close()
         await self._session.close()
 
-    async def _signed(self, asked: Asked) -> Answered:
-        """Send under the current secret and, if the provider does not accept it, once more under a fresh one."""
-        if self._dialect.secret is SecretSource.NONE:
-            return await self._send(asked, _UNSIGNED)
-        source = self._source(asked.service_id)
-        secret = await source.current()
-        answered = await self._send(asked, secret)
-        if answered.status not in _SIGNATURE_REFUSED:
-            return answered
-        source.refused(secret)
-        return await self._send(asked, await source.current())
-
     async def _send(self, asked: Asked, secret: Secret) -> Answered:
-        facts = Facts(self._endpoint.requester_id, asked.service_id, self._wall_ms(), secrets.token_hex(16))
-        async with self._session.request(
-            asked.method,
-            self._endpoint.base_url + asked.path,
-            params=asked.query,
-            data=asked.body,
-            headers=sign(self._dialect, facts, secret.value) | _content_type(asked),
-            allow_redirects=False,
-        ) as response:
-            body = await _read_body(response, self._max_answer_bytes, self._provider)
-            return Answered(response.status, response.headers.get("Retry-After"), body)
+        account = asked.account
+        facts = Facts(account.requester_id, account.service_id, self._wall_ms(), secrets.token_hex(16))
+        signed = sign(self._dialect, facts, secret.value)
+        with _foreign_errors(self._provider):
+            async with self._session.request(
+                asked.method,
+                self._endpoint.base_url + asked.path,
+                params={**asked.query, **signed.query},
+                data=asked.body,
+                headers=signed.headers | _content_type(asked),
+                allow_redirects=False,
+            ) as response:
+                body = await _read_body(response, self._max_answer_bytes, self._provider)
+        headers = response.headers
+        return Answered(response.status, headers.get("Retry-After"), _date_ms(headers.get("Date", "")), body)
 
     def _decoded(self, answered: Answered) -> Any:
         error = status_error(self._provider, answered.status, answered.retry_after, self._wall_ms())
@@ -136,23 +106,19 @@ class HttpConnector:
             raise error
         return codec.decode("json", answered.body, self._provider)
 
-    def _source(self, service_id: str) -> Source:
-        if service_id not in self._sources:
-            self._sources[service_id] = self._new_source(service_id)
-        return self._sources[service_id]
 
-    def _new_source(self, service_id: str) -> Source:
-        if self._dialect.secret is SecretSource.APP_KEY:
-            return FileSecret(functools.partial(read_secret, self._secrets_dir, self._endpoint.app_key_file))
-        return FetchedSecret(functools.partial(self._fetch_secret, service_id), self._wall_ms)
+def _secret_reader(dialect: Dialect) -> Callable[[Path, str], bytes]:
+    """Return how the file behind a dialect is read: by what the secret in it must be fit for."""
+    if dialect.secret is SecretSource.NONE:
+        return _no_secret
+    if dialect.shows_secret:
+        return read_token
+    locked = any(step.opening == "aes-128-ecb" for step in dialect.steps)
+    return read_app_key if locked else read_secret
 
-    async def _fetch_secret(self, service_id: str) -> Secret:
-        """Ask the secret service, signed under the app key, which is read anew each time."""
-        app_key = read_app_key(self._secrets_dir, self._endpoint.app_key_file)
-        with _foreign_errors(self._provider):
-            async with asyncio.timeout(FETCH_S):
-                answered = await self._send(Asked("POST", self._endpoint.secret_path, service_id), Secret(app_key))
-        return open_secret(self._decoded(answered), app_key, self._wall_ms(), self._provider)
+
+def _no_secret(_: Path, __: str) -> bytes:
+    return b""
 
 
 def _open_session(config: Config) -> aiohttp.ClientSession:
@@ -167,11 +133,16 @@ def _open_session(config: Config) -> aiohttp.ClientSession:
     )
 
 
-def _asked(operation: HttpOperation, arguments: Mapping[str, str]) -> Asked:
+def _asked(operation: HttpOperation, endpoint: HttpEndpoint, arguments: Mapping[str, str]) -> Asked:
     parameters = fill(operation.parameters, arguments)
+    account = Account(
+        operation.requester_id or endpoint.requester_id,
+        operation.service_id,
+        operation.app_key_file or endpoint.app_key_file,
+    )
     if operation.method == "GET":
-        return Asked("GET", operation.path, operation.service_id, query=parameters)
-    return Asked("POST", operation.path, operation.service_id, body=codec.encode("json", parameters))
+        return Asked("GET", operation.path, account, query=parameters)
+    return Asked("POST", operation.path, account, body=codec.encode("json", parameters))
 
 
 def _content_type(asked: Asked) -> dict[str, str]:
@@ -196,6 +167,8 @@ def status_error(provider: str, status: int, retry_after: str | None, now_ms: in
             return None
         case _, 429:
             return ProviderOverloaded(provider, upstream_code=code, retry_after_s=wait_s)
+        case _, 401 | 403:
+            return SignatureRefused(provider, upstream_code=code)
         case 4, _:
             return ProviderRefused(provider, upstream_code=code)
         case 5, _:
@@ -215,12 +188,18 @@ def retry_after_s(header: str | None, now_ms: int) -> float | None:
 def _seconds(text: str, now_ms: int) -> float | None:
     if re.fullmatch(r"[+-]?[0-9]+", text):
         return float(text)
+    date_ms = _date_ms(text)
+    return None if date_ms is None else (date_ms - now_ms) / 1000
+
+
+def _date_ms(text: str) -> float | None:
+    """Return an HTTP date (RFC 9110 §5.6.7) in ms since the epoch, or None if the text is none."""
     try:
         date = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return None
     date = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
-    return date.timestamp() - now_ms / 1000
+    return date.timestamp() * 1000
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import hashlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +19,9 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from broker.errors import BrokerError, ProviderNonsense, ProviderRefused, SecretMissing
-from broker.upstream.envelope import public_code
+from broker.errors import BrokerError, ProviderNonsense, SecretMissing
+from broker.upstream.dialect import Given, SecretStep
+from broker.upstream.envelope import SignatureRefused, look_up, public_code
 from broker.upstream.flight import SingleFlight
 
 FETCH_S = 10.0  # bounds one fetch, which outlives the calls that wait for it
@@ -26,6 +29,7 @@ AES_KEY_BYTES = 16
 _LONGEST_LEAD_MS = 60_000
 _RETRIES_PER_LEAD = 10
 _NEVER_ENDS_MS = 2**63 - 1
+_TOKEN = re.compile(rb"[!-~]+")
 _KEY = b"secret"  # a source has one secret, so its flights have one key
 
 
@@ -57,6 +61,9 @@ class Source(Protocol):
     def refused(self, secret: Secret) -> None:
         """Learn that the provider did not accept this secret."""
 
+    def replace(self, secret: Secret) -> None:
+        """Learn that the provider gave another in its place."""
+
     async def close(self) -> None:
         """Stop renewing."""
 
@@ -67,17 +74,23 @@ class FileSecret:
     def __init__(self, read: Callable[[], bytes]) -> None:
         self._read = read
         self._held: Secret | None = None
+        self._doubted = False
 
     async def current(self) -> Secret:
-        """Return the file's content. Raises `SecretMissing`."""
-        if self._held is None:
-            self._held = Secret(self._read())
+        """Return the file's content; the same value again if a refused one is still in the file. Raises `SecretMissing`."""
+        if self._held is None or self._doubted:
+            found = self._read()
+            if self._held is None or self._held.value != found:
+                self._held = Secret(found)
+            self._doubted = False
         return self._held
 
     def refused(self, secret: Secret) -> None:
-        """Forget this secret."""
-        if self._held is secret:
-            self._held = None
+        """Read the file again for the next call."""
+        self._doubted = self._doubted or self._held is secret
+
+    def replace(self, secret: Secret) -> None:
+        """Nothing replaces a file."""
 
     async def close(self) -> None:
         """Nothing runs here."""
@@ -113,6 +126,10 @@ class FetchedSecret:
         """Forget this secret, unless it has been replaced since: of many calls refused together one fetches."""
         if self._held is secret:
             self._held = None
+
+    def replace(self, secret: Secret) -> None:
+        """Hold this one from now on."""
+        self._held = secret
 
     async def close(self) -> None:
         """Cancel what is under way."""
@@ -158,6 +175,14 @@ def read_secret(directory: Path, name: str) -> bytes:
     return content
 
 
+def read_token(directory: Path, name: str) -> bytes:
+    """Return a secret that is sent as it is, so that it must be fit for a header. Raises `SecretMissing`."""
+    token = read_secret(directory, name)
+    if not _TOKEN.fullmatch(token):
+        raise SecretMissing(f"secret `{name}`: a token is printable ASCII without spaces")
+    return token
+
+
 def read_app_key(directory: Path, name: str) -> bytes:
     """Return an app key, which must be long enough to decrypt with. Raises `SecretMissing`."""
     app_key = read_secret(directory, name)
@@ -166,28 +191,67 @@ def read_app_key(directory: Path, name: str) -> bytes:
     return app_key
 
 
-def open_secret(answer: Any, app_key: bytes, now_ms: int, provider: str) -> Secret:
-    """Return the secret in a secret service's answer: ``{"code": "0", "data": {"secret": …, "secretEndTime": <ms>}}``.
+@dataclass(frozen=True)
+class Opened:
+    """What an answer of a secret service held."""
+
+    secret: Secret
+    parent: Secret | None = None  # replaces the one that was asked under
+
+
+def open_secret(step: SecretStep, answer: Any, asked_under: bytes, now_ms: int, provider: str) -> Opened:
+    """Return the secrets in a secret service's answer, e.g. ``{"code": "0", "data": {"secret": …, "secretEndTime": <ms>}}``.
 
     Raises:
-        ProviderRefused: the code is another.
-        ProviderNonsense: the answer is built otherwise, or the secret does not open under the app key.
+        SignatureRefused: the code is another; what else could be wrong with a question that holds nothing but a signature?
+        ProviderNonsense: the answer is built otherwise, or a secret does not open under the one it was asked under.
     """
     if not isinstance(answer, dict):
         raise ProviderNonsense(provider, "the secret service's answer is not an object")
-    code = str(answer.get("code", ""))
-    if code != "0":
-        raise ProviderRefused(provider, upstream_code=public_code(code))
+    code = str(look_up(answer, step.code, provider)) if step.code else ""
+    if code not in step.success and step.success:
+        raise SignatureRefused(provider, upstream_code=public_code(code))
+    opening = OPENINGS[step.opening]
+
+    def secret(given: Given) -> Secret:
+        ends_ms = int(look_up(answer, given.ends, provider)) if given.ends else _NEVER_ENDS_MS
+        return Secret(opening(look_up(answer, given.value, provider), asked_under), now_ms, ends_ms)
+
     try:
-        data: Mapping[str, Any] = answer["data"]
-        return Secret(_decrypt(data["secret"], app_key), now_ms, int(data["secretEndTime"]))
-    except (KeyError, TypeError, ValueError, binascii.Error):
+        return Opened(secret(step.secret), secret(step.parent) if step.parent else None)
+    except (AttributeError, OverflowError, TypeError, ValueError, binascii.Error):
         raise ProviderNonsense(provider, "the secret service's answer cannot be opened") from None
 
 
-def _decrypt(text: str, app_key: bytes) -> bytes:
-    """AES-128 in ECB mode with PKCS #7 padding: a weak mode, but the one that deployed secret services answer in."""
-    decryptor = Cipher(algorithms.AES(app_key[:AES_KEY_BYTES]), modes.ECB()).decryptor()  # noqa: S305
+def _plain(text: str, _: bytes) -> bytes:
+    if not text:
+        raise ValueError("empty")
+    return text.encode()
+
+
+def _aes_ecb(text: str, key: bytes) -> bytes:
+    """AES-128 in ECB mode: a weak mode, but the one that deployed secret services answer in."""
+    return _decrypted(text, Cipher(algorithms.AES(key[:AES_KEY_BYTES]), modes.ECB()))  # noqa: S305
+
+
+def _aes_cbc_sha1prng(text: str, key: bytes) -> bytes:
+    """AES-128 in CBC mode under a constant vector; the key is what Java's SHA1PRNG gives first after being seeded with ours."""
+    seed = hashlib.sha1(key, usedforsecurity=False).digest()
+    drawn = hashlib.sha1(seed, usedforsecurity=False).digest()[:AES_KEY_BYTES]
+    return _decrypted(text, Cipher(algorithms.AES(drawn), modes.CBC(b"AESCBCPKCS5Paddi")))
+
+
+def _decrypted(text: str, cipher: Cipher[Any]) -> bytes:
+    """Base64, then the cipher, then PKCS #7 padding."""
+    decryptor = cipher.decryptor()
     padded = decryptor.update(base64.b64decode(text, validate=True)) + decryptor.finalize()
     unpadder = padding.PKCS7(algorithms.AES.block_size).unpadder()
     return unpadder.update(padded) + unpadder.finalize()
+
+
+# How secret services lock what they answer: its text and the secret that it was asked under -> the secret.
+OPENINGS: Mapping[str, Callable[[str, bytes], bytes]] = {
+    "plain": _plain,
+    "aes-128-ecb": _aes_ecb,
+    "aes-128-cbc-sha1prng": _aes_cbc_sha1prng,
+}
