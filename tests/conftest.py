@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from broker.client import AsyncClient
 from tests.simulators_kit import no_faults_left, town
 from tests.support.calling import WHO, put
 from tests.support.provider import Register
 from tests.support.running import RunningBroker
+
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")  # how long a machine with other work takes for an example is not what is tested
 
 __all__ = ["no_faults_left", "town"]  # fixtures of the simulators' tests
 
