@@ -18,6 +18,7 @@ import structlog
 from broker.errors import (
     BrokerError,
     ProviderError,
+    ProviderHeldOff,
     ProviderNonsense,
     ProviderOverloaded,
     ProviderRefused,
@@ -165,6 +166,8 @@ class MountProbes:
             await self._exchange.providers.ask(question, provider, timeout_s)
         except _ANSWERED:
             return True
+        except ProviderHeldOff:
+            return None
         except ProviderError as error:
             log.info("probe failed", interface=interface.id, provider=provider.id, reason=error.reason)
             return False
