@@ -1,12 +1,15 @@
 """How many questions a provider may be asked at once: fewer when answers take longer than they ordinarily do.
 
 The gradient of Netflix' concurrency-limits (Gradient2Limit.java: short-term time against a slow average, a tolerance, room for
-a small queue, smoothing) over windows as its WindowedLimit. Different from it in that the ordinary time is each
-interface's own: a provider's quick and slow interfaces share one limit, and are not to be taken for one that got slower. Pure;
-seconds are handed in. What must not go in here: who waits (permits.py).
+a small queue, smoothing) over windows as its WindowedLimit. Two things are different. The ordinary time is each interface's own:
+a provider's quick and slow interfaces share one limit, and are not to be taken for one that got slower. And it is remembered by
+time, not by calls, or under load slow answers were soon the ordinary ones. Pure; seconds are handed in. What must not go in here:
+who waits (permits.py).
 """
 
 from __future__ import annotations
+
+import math
 
 from broker.config import Upstream
 
@@ -15,7 +18,7 @@ _STEEPEST = 0.5  # one window takes away at most half, before smoothing
 _QUEUE = 4.0  # the limit may grow by as many before it is noticed as time
 _SMOOTHING = 0.2
 _WINDOW_S, _WINDOW_CALLS = 0.1, 10  # a window ends after both
-_ORDINARY_CALLS = 600  # that the slow average remembers
+_ORDINARY_S = 300.0  # that the slow average remembers
 _WARM_UP_CALLS = 10  # of which it is the plain mean
 _RECOVERY, _RECOVERY_FACTOR = 2.0, 0.95  # an average that is so much above what is seen now comes down faster
 _LEAST_S = 1e-6
@@ -27,11 +30,13 @@ class _Ordinary:
     def __init__(self) -> None:
         self._calls = 0
         self._mean_s = 0.0
+        self._seen_s = 0.0
 
-    def compare(self, took_s: float) -> float:
+    def compare(self, took_s: float, now_s: float) -> float:
         """Take one time into the average, and return how many times the average it is."""
         self._calls += 1
-        weight = 1 / self._calls if self._calls <= _WARM_UP_CALLS else 2 / (_ORDINARY_CALLS + 1)
+        weight = 1 / self._calls if self._calls <= _WARM_UP_CALLS else 1 - math.exp((self._seen_s - now_s) / _ORDINARY_S)
+        self._seen_s = now_s
         self._mean_s += (took_s - self._mean_s) * weight
         if self._mean_s > took_s * _RECOVERY:
             self._mean_s *= _RECOVERY_FACTOR
@@ -56,7 +61,7 @@ class ConcurrencyLimit:
     def observe(self, interface: str, took_s: float, in_flight: int, now_s: float) -> None:
         """Learn how long one question took, and how many were on their way when it ended, itself included."""
         took_s = max(took_s, _LEAST_S)
-        self._ratios += self._ordinary.setdefault(interface, _Ordinary()).compare(took_s)
+        self._ratios += self._ordinary.setdefault(interface, _Ordinary()).compare(took_s, now_s)
         self._calls += 1
         self._busiest = max(self._busiest, in_flight)
         if self._calls >= _WINDOW_CALLS and now_s - self._began_s >= _WINDOW_S:
