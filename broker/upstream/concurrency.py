@@ -1,10 +1,10 @@
 """How many questions a provider may be asked at once: fewer when answers take longer than they ordinarily do.
 
 The gradient of Netflix' concurrency-limits (Gradient2Limit.java: short-term time against a slow average, a tolerance, room for
-a small queue, smoothing) over windows as its WindowedLimit. Two things are different. The ordinary time is each interface's own:
-a provider's quick and slow interfaces share one limit, and are not to be taken for one that got slower. And it is remembered by
-time, not by calls, or under load slow answers were soon the ordinary ones. Pure; seconds are handed in. What must not go in here:
-who waits (permits.py).
+a small queue, smoothing) over windows as its WindowedLimit. Two things are different. The ordinary time is each interface's
+own, for a provider's quick and slow interfaces share one limit, and are not to be taken for one that got slower. And it is
+remembered by time, not by calls, or under load slow answers were soon the ordinary ones. Pure; seconds are handed in. What must
+not go in here: who waits (permits.py).
 """
 
 from __future__ import annotations
