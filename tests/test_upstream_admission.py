@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.config import Upstream
-from broker.errors import ProviderBreakerOpen, ProviderHeldOff
+from broker.errors import ProviderBreakerOpen, ProviderHeldOff, ProviderUnavailable
 from broker.upstream.admission import Admission, Ended, Refusal
 from broker.upstream.breaker import ANSWERED, Judgement, State, Ticket
 from broker.upstream.concurrency import ConcurrencyLimit
@@ -21,7 +21,6 @@ from broker.upstream.ramp import Ramp
 from broker.upstream.retry_budget import RetryBudget
 
 FAILED = Judgement(failed=True, timed=False)
-TIMED_OUT = Judgement(failed=True, timed=True)
 
 # --- retry budget -------------------------------------------------------------------------------------------------------
 
@@ -159,8 +158,9 @@ def admission(**settings: object) -> Admission:
     return Admission(Upstream(**settings), 0.0, random.Random(1).random)
 
 
-def end(of: Admission, ticket: Ticket, now_s: float, judgement: Judgement | None, took_s: float = 0.01, **more: float) -> None:
-    of.settle(ticket, Ended(judgement, "person", took_s, 5.0, 1, **more), now_s)
+def end(of: Admission, ticket: Ticket, now_s: float, judgement: Judgement, took_s: float = 0.01, **more: float) -> None:
+    failure = ProviderUnavailable("police", **more) if judgement.failed else None
+    of.settle(ticket, Ended(judgement, "person", took_s, 5.0, 1, failure), now_s)
 
 
 def admitted(of: Admission, now_s: float) -> Ticket:

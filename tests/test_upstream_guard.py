@@ -165,6 +165,7 @@ async def test_an_open_breaker_says_so_and_asks_nobody() -> None:
             "UPSTREAM",
             True,
         )
+        assert last.metadata()["after"] == "PROVIDER_UNAVAILABLE"
         assert metric("broker_upstream_breaker_state") == 2
         assert metric("broker_upstream_refused_total", reason="PROVIDER_BREAKER_OPEN") == before + 30 - len(city.seen)
         city.fault = ""
@@ -196,6 +197,7 @@ async def test_retry_after_holds_askers_back_within_reason(status: str, said: st
             held = await failing(asking, there)
             assert isinstance(held, ProviderHeldOff) and held.retry_after_s is not None and 0 < held.retry_after_s <= 1.01
             assert (held.code, held.reason) == ("UNAVAILABLE", "PROVIDER_RETRY_AFTER")
+            assert held.after == {"429": "PROVIDER_QUOTA", "503": "PROVIDER_UNAVAILABLE"}[status]
             other = msgspec.structs.replace(there, id="tax")
             assert (await asking.ask(question(), other, 5)).fields == GOOD, "another provider is not concerned"
             clock.now_s += 0.01

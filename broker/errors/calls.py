@@ -220,9 +220,17 @@ class ProviderNonsense(ProviderError):
 
 
 class ProviderNotAsked(ProviderError):
-    """The broker has not asked, for what the provider did before; any of its kinds, each with the time to wait."""
+    """The broker has not asked, for what the provider did before: `after` is the reason of its last failure."""
 
     code = "UNAVAILABLE"
+
+    def __init__(self, provider: str, *, after: str, retry_after_s: float) -> None:
+        super().__init__(provider, retry_after_s=retry_after_s)
+        self.after = after
+
+    def metadata(self) -> dict[str, str]:
+        """Add what failed before."""
+        return {**super().metadata(), "after": self.after}
 
 
 class ProviderBreakerOpen(ProviderNotAsked):

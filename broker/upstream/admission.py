@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from broker.config import Upstream
-from broker.errors import ProviderBreakerOpen, ProviderHeldOff, ProviderNotAsked
+from broker.errors import ProviderBreakerOpen, ProviderError, ProviderHeldOff, ProviderNotAsked
 from broker.upstream.breaker import Breaker, Judgement, State, Ticket
 from broker.upstream.concurrency import ConcurrencyLimit
 from broker.upstream.ramp import Ramp
@@ -22,6 +22,7 @@ class Refusal(NamedTuple):
     """Why a provider is not asked, and when asking again may help."""
 
     kind: type[ProviderNotAsked]
+    after: str  # the reason of the last failure
     retry_after_s: float
 
 
@@ -33,7 +34,7 @@ class Ended(NamedTuple):
     took_s: float
     allowed_s: float  # that the question had, from its first moment
     in_flight: int  # questions on their way, this one included
-    retry_after_s: float | None = None
+    failure: ProviderError | None = None
 
 
 class Admission:
@@ -48,6 +49,7 @@ class Admission:
         self._ramp = Ramp(now_s)
         self._ramp_after: type[ProviderNotAsked] = ProviderBreakerOpen
         self._held_until_s: float | None = None
+        self._last_failure = ""
 
     @property
     def state(self) -> State:
@@ -88,8 +90,10 @@ class Admission:
         self._breaker.settle(ticket, ended.judgement, slow=slow, now_s=now_s)
         if before is State.HALF_OPEN and self.state is State.CLOSED:
             self._begin_ramp(ProviderBreakerOpen, now_s)
-        if ended.retry_after_s is not None:
-            self._held_until_s = max(self._held_until_s or -math.inf, now_s + ended.retry_after_s)
+        if ended.failure is not None and ended.judgement is not None and ended.judgement.failed:
+            self._last_failure = ended.failure.reason
+        if ended.failure is not None and ended.failure.retry_after_s is not None:
+            self._held_until_s = max(self._held_until_s or -math.inf, now_s + ended.failure.retry_after_s)
         if ended.judgement is not None and ended.judgement.timed:
             self.concurrency.observe(ended.interface, ended.took_s, ended.in_flight, now_s)
 
@@ -104,4 +108,4 @@ class Admission:
 
     def _refuse(self, kind: type[ProviderNotAsked], wait_s: float) -> Refusal:
         """Callers that are refused together are not told to come back together."""
-        return Refusal(kind, wait_s + self._draw() * self._settings.breaker_rest_ms / 1000)
+        return Refusal(kind, self._last_failure, wait_s + self._draw() * self._settings.breaker_rest_ms / 1000)

@@ -119,18 +119,18 @@ class Guard:
         """Send, and settle whatever happens: a ticket that is lost would be a probe that never ends."""
         began_s = self._mono_s()
         judgement: Judgement | None = None
-        retry_after_s: float | None = None
+        failure: ProviderError | None = None
         try:
             answer = await asking.send(asking.ends_s - began_s)
             judgement = ANSWERED
             return answer
         except ProviderError as error:
-            judgement, retry_after_s = JUDGEMENTS[type(error)], error.retry_after_s
+            judgement, failure = JUDGEMENTS[type(error)], error
             raise
         finally:
             took_s = self._mono_s() - began_s
             in_flight = self._permits.in_use
-            self._settle(ticket, Ended(judgement, asking.interface, took_s, asking.allowed_s, in_flight, retry_after_s))
+            self._settle(ticket, Ended(judgement, asking.interface, took_s, asking.allowed_s, in_flight, failure))
 
     def _settle(self, ticket: Ticket, ended: Ended) -> None:
         now_s = self._mono_s()
@@ -142,7 +142,7 @@ class Guard:
 
     def _refused(self, refusal: Refusal) -> ProviderNotAsked:
         metrics.upstream_refused.labels(self._provider, refusal.kind.reason).inc()
-        return refusal.kind(self._provider, retry_after_s=refusal.retry_after_s)
+        return refusal.kind(self._provider, after=refusal.after, retry_after_s=refusal.retry_after_s)
 
     def _tell(self) -> None:
         """Tell monitoring, and log a change of the breaker."""

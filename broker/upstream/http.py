@@ -237,7 +237,7 @@ def _after_headers(provider: str) -> Iterator[None]:
         yield
     except TimeoutError:
         raise
-    except (aiohttp.ClientError, OSError):
+    except (aiohttp.ClientConnectionError, ConnectionError):
         raise ProviderUnavailable(provider) from None
 
 
