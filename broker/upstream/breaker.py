@@ -88,7 +88,8 @@ class Breaker:
         self.state = State.CLOSED
         self._settings = settings
         self._draw = draw
-        self._window: deque[_Call] = deque(maxlen=settings.breaker_window_calls)
+        self._window: deque[_Call] = deque()
+        self._failed = self._slow = 0  # in the window
         self._era = 0
         self._not_before_s = 0.0
         self._probing = False
@@ -133,13 +134,17 @@ class Breaker:
             self._step(Event.RECOVERED, now_s)
 
     def _count(self, call: _Call, now_s: float) -> None:
-        self._window.append(call)
-        while self._window[0].ended_s < now_s - self._settings.breaker_window_ms / 1000:
-            self._window.popleft()
-        calls = len(self._window)
-        failed, slow = sum(call.failed for call in self._window), sum(call.slow for call in self._window)
-        too_many = failed >= self._settings.breaker_failure_ratio * calls or slow >= self._settings.breaker_slow_ratio * calls
-        if too_many and calls >= self._settings.breaker_min_calls:
+        settings, window = self._settings, self._window
+        window.append(call)
+        self._failed += call.failed
+        self._slow += call.slow
+        while len(window) > settings.breaker_window_calls or window[0].ended_s < now_s - settings.breaker_window_ms / 1000:
+            gone = window.popleft()
+            self._failed -= gone.failed
+            self._slow -= gone.slow
+        failing = self._failed >= settings.breaker_failure_ratio * len(window)
+        slow = self._slow >= settings.breaker_slow_ratio * len(window)
+        if (failing or slow) and len(window) >= settings.breaker_min_calls:
             self._step(Event.TRIPPED, now_s)
 
     def _step(self, event: Event, now_s: float) -> None:
@@ -149,6 +154,7 @@ class Breaker:
         self.state = follows
         self._era += 1
         self._window.clear()
+        self._failed = self._slow = 0
         self._passed = 0
         if follows is State.OPEN:
             self._not_before_s = now_s + self._rest_s()

@@ -48,6 +48,7 @@ class Guard:
         self._admission = Admission(settings, mono_s(), _draw)
         self._permits = Permits(self._admission.concurrency.limit)
         self._state = self._admission.state
+        self._told: tuple[State, int] | None = None
         self._is_retired = False
         self._tell()
 
@@ -146,11 +147,12 @@ class Guard:
 
     def _tell(self) -> None:
         """Tell monitoring, and log a change of the breaker."""
-        state = self._admission.state
-        if self._is_retired:
+        state, limit = self._admission.state, self._admission.concurrency.limit
+        if self._is_retired or self._told == (state, limit):
             return
+        self._told = state, limit
         metrics.upstream_breaker.labels(self._provider).set(state)
-        metrics.upstream_limit.labels(self._provider).set(self._admission.concurrency.limit)
+        metrics.upstream_limit.labels(self._provider).set(limit)
         if state is not self._state:
             self._state = state
             tell = log.info if state is State.CLOSED else log.warning
