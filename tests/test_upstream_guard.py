@@ -267,9 +267,9 @@ async def test_an_outage_and_callers_who_come_again_when_told_to() -> None:
         city.fault, back_s = "", time.monotonic()
         tasks += await callers(asking, there, 2.5)
         await asyncio.gather(*tasks)
-        await_s = [moment for moment in answered if moment > back_s]
-        closed_s = await_s[2]  # of three probes
-        assert closed_s - back_s < 1.5
+        since_back = [moment for moment in answered if moment > back_s]
+        closed_s = since_back[2]  # of three probes
+        assert closed_s - back_s < 3
         assert sum(closed_s <= moment < closed_s + 1 for moment in city.seen) <= 2 * ordinary
         assert len(answered) >= len(tasks) - 20, "who was not sent before it opened is answered in the end"
 
