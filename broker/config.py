@@ -161,6 +161,17 @@ class Upstream(Section, frozen=True):
     max_answer_bytes: Positive = 4 << 20
     deadline_margin_ms: Annotated[int, msgspec.Meta(ge=0, lt=100)] = 20  # kept for our own answer; interfaces have 100 or more
     secrets_dir: str = "{data_dir}/secrets"
+    breaker_window_calls: Annotated[int, msgspec.Meta(ge=2, le=200)] = 20  # the last ones to a provider; an outage shows within
+    breaker_window_ms: Positive = 30_000  # older ones do not count
+    breaker_min_calls: Positive = 10  # of the window, before it says anything
+    breaker_failure_ratio: Ratio = 0.5
+    breaker_slow_ratio: Ratio = 0.8
+    breaker_slow_share: Ratio = 0.8  # of the time that the question has; longer is slow
+    breaker_rest_ms: Positive = 1000  # between probes; up to half as much more, at random
+    breaker_probes: Positive = 3  # answered in a row, and it is over
+    retry_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.1  # of calls
+    retry_per_second: Annotated[float, msgspec.Meta(ge=0, le=100)] = 1.0  # beside
+    min_concurrency: Positive = 4  # max_connections_per_provider is the most
 
 
 class Mounts(Section, frozen=True):
@@ -299,6 +310,8 @@ def _check(config: Config) -> None:
         )
     if config.grpc.default_timeout_ms <= config.upstream.deadline_margin_ms:
         raise ConfigurationError("grpc.default_timeout_ms: must be above upstream.deadline_margin_ms")
+    if config.upstream.breaker_min_calls > config.upstream.breaker_window_calls:
+        raise ConfigurationError("upstream.breaker_min_calls: must not be above upstream.breaker_window_calls")
     if config.policy.time_zone not in zoneinfo.available_timezones():
         raise ConfigurationError("policy.time_zone: is not a time zone, such as Asia/Shanghai")
     if not all(url.startswith(("https://", "http://")) for url in config.audit.witness_urls):

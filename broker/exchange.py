@@ -31,6 +31,7 @@ from broker.errors import (
     DeadlineExceeded,
     OutcomeUnknown,
     PolicyChanged,
+    ProviderNotAsked,
 )
 from broker.model.access import Access
 from broker.model.body import body, payload
@@ -330,7 +331,8 @@ async def _fetch(exchange: Exchange, asked: Asked, longest_s: float) -> Record:
         outcome = "NOT_FOUND" if record.fields is None else "FOUND"
     except BrokerError as error:
         outcome = error.reason
-        log.warning("provider failed", provider=asked.provider.id, interface=asked.question.interface.id, reason=outcome)
+        if not isinstance(error, ProviderNotAsked):  # which is counted, and said once
+            log.warning("provider failed", provider=asked.provider.id, interface=asked.question.interface.id, reason=outcome)
         raise
     finally:
         metrics.upstream_seconds.labels(asked.provider.id, outcome).observe(exchange.mono_s() - began)

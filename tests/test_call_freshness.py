@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 import msgspec
@@ -197,6 +198,41 @@ async def test_a_failing_provider_is_not_asked_at_every_stale_answer(
         assert (await ask(client)).provenance.stale
         await asyncio.sleep(0.005)
     assert register.calls == 2
+
+
+async def test_in_an_outage_hits_are_answered_the_old_is_stale_and_the_rest_is_refused_at_once(
+    broker: RunningBroker, register: Register, client: AsyncClient
+) -> None:
+    stale_later = {"cacheable": True, "ttl_s": 1, "stale_if_error_s": 600, "jitter_ratio": 0.0}
+    both = (interface(freshness=stale_later), interface(id="city.person.kept"))
+    grants = (grant(), grant(id="g-kept", interface="city.person.kept"))
+    await put(broker, register, interfaces=both, grants=grants)
+
+    async def hit() -> float:
+        began_s = time.perf_counter()
+        answer = await client.call("city.person.kept", {"resident_id": WHO}, purpose=PURPOSE)
+        assert (answer.provenance.source, answer.provenance.stale) == ("CACHE", False)
+        return time.perf_counter() - began_s
+
+    await client.call("city.person.kept", {"resident_id": WHO}, purpose=PURPOSE)
+    await ask(client)
+    await asyncio.sleep(1.1)
+    healthy_s = sorted([await hit() for _ in range(100)])
+    register.behaviour = _failing
+    calls, refused = register.calls, 0
+    for i in range(40):
+        with pytest.raises(ProviderFailed) as caught:
+            await ask(client, resident_id(100 + i))
+        refused += caught.value.reason == "PROVIDER_BREAKER_OPEN"
+    last = caught.value
+    assert (last.code.name, last.reason, last.origin) == ("UNAVAILABLE", "PROVIDER_BREAKER_OPEN", "UPSTREAM")
+    assert last.retry_after_s is not None and 0 < last.retry_after_s <= 2.5
+    assert register.calls - calls == 40 - refused <= 20
+    seen = register.calls
+    assert (await ask(client)).provenance.stale, "as if the provider had failed once more"
+    outage_s = sorted([await hit() for _ in range(100)])
+    assert outage_s[10] <= 1.5 * healthy_s[10], "the breaker is not on the way of a hit"
+    assert register.calls <= seen + 1, "a probe, at most"
 
 
 async def test_what_was_purged_is_not_given_as_stale_by_a_call_under_way(

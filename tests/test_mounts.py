@@ -271,6 +271,21 @@ async def test_whatever_a_provider_answers_it_is_reachable(
     assert (await _reported(stub)).reachable == 1
 
 
+@pytest.mark.parametrize(("status", "state"), [(429, "MOUNTED"), (503, "UNREACHABLE")])
+async def test_a_provider_that_asks_to_be_left_alone_is_judged_by_what_it_said_then(
+    broker: RunningBroker, stub: Any, register: Register, status: int, state: str
+) -> None:
+    async def later(_: Register, __: str) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Retry-After": "60"})
+
+    register.behaviour = later
+    await broker.put(_mounted(register, broker, probe=PROBE))
+    await _becomes(stub, state)
+    await _probed_again(broker)
+    assert await _state(stub) == state
+    assert register.calls == 1, "and is left alone"
+
+
 async def test_a_fault_of_ours_is_not_held_against_the_provider(broker: RunningBroker, stub: Any, register: Register) -> None:
     signed = {"connector": "http", "base_url": register.base_url, "dialect": "gjgxjhpt", "requester_id": "R1"}
     keyless = provider("", endpoint={**signed, "app_key_file": "missing.key", "secret_path": "/secret"})

@@ -16,6 +16,9 @@
     │   └── OutcomeUnknown         ABORTED              a retry of what must not be done twice
     ├── ProviderError          the provider failed; ``stale_allowed`` says whether an old answer may stand in
     │   ├── ProviderUnavailable    UNAVAILABLE          no connection, connection lost, 5xx
+    │   ├── ProviderNotAsked       UNAVAILABLE          the broker holds questions back, and says how long
+    │   │   ├── ProviderBreakerOpen    after too many failures
+    │   │   └── ProviderHeldOff        because the provider has said so
     │   ├── ProviderTimeout        DEADLINE_EXCEEDED    no answer in time
     │   ├── ProviderOverloaded     RESOURCE_EXHAUSTED   the provider's own quota or rate
     │   ├── ProviderRefused        FAILED_PRECONDITION  a business error of the provider, mapped by the interface
@@ -89,10 +92,19 @@ from broker.errors.calls import (
     PolicyChanged as PolicyChanged,
 )
 from broker.errors.calls import (
+    ProviderBreakerOpen as ProviderBreakerOpen,
+)
+from broker.errors.calls import (
     ProviderError as ProviderError,
 )
 from broker.errors.calls import (
+    ProviderHeldOff as ProviderHeldOff,
+)
+from broker.errors.calls import (
     ProviderNonsense as ProviderNonsense,
+)
+from broker.errors.calls import (
+    ProviderNotAsked as ProviderNotAsked,
 )
 from broker.errors.calls import (
     ProviderOverloaded as ProviderOverloaded,

@@ -167,11 +167,15 @@ class ProviderError(BrokerError):
 
 
 class ProviderUnavailable(ProviderError):
-    """No connection, a connection lost, or the provider's server said 5xx."""
+    """No connection, a connection lost, or the provider's server said 5xx.
+
+    `before_answer`: the connection failed before any of an answer came, so that asking again may help.
+    """
 
     code = "UNAVAILABLE"
     reason = "PROVIDER_UNAVAILABLE"
     text = "the provider cannot be reached"
+    before_answer = False
 
 
 class ProviderTimeout(ProviderError):
@@ -213,6 +217,34 @@ class ProviderNonsense(ProviderError):
     def metadata(self) -> dict[str, str]:
         """Add what is wrong with the answer, in words of ours."""
         return {**super().metadata(), "defect": self.defect}
+
+
+class ProviderNotAsked(ProviderError):
+    """The broker has not asked, for what the provider did before: `after` is the reason of its last failure."""
+
+    code = "UNAVAILABLE"
+
+    def __init__(self, provider: str, *, after: str, retry_after_s: float) -> None:
+        super().__init__(provider, retry_after_s=retry_after_s)
+        self.after = after
+
+    def metadata(self) -> dict[str, str]:
+        """Add what failed before."""
+        return {**super().metadata(), "after": self.after}
+
+
+class ProviderBreakerOpen(ProviderNotAsked):
+    """Too many questions failed, or took too long; now and then one finds out whether it is over."""
+
+    reason = "PROVIDER_BREAKER_OPEN"
+    text = "the provider has failed too often and is not asked for a while"
+
+
+class ProviderHeldOff(ProviderNotAsked):
+    """The provider has said for how long it is not to be asked (Retry-After)."""
+
+    reason = "PROVIDER_RETRY_AFTER"
+    text = "the provider has asked to be left alone for a while"
 
 
 class DeadlineExceeded(BrokerError):

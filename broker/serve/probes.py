@@ -19,6 +19,7 @@ from broker.errors import (
     BrokerError,
     ProviderError,
     ProviderNonsense,
+    ProviderNotAsked,
     ProviderOverloaded,
     ProviderRefused,
     StartupError,
@@ -165,6 +166,8 @@ class MountProbes:
             await self._exchange.providers.ask(question, provider, timeout_s)
         except _ANSWERED:
             return True
+        except ProviderNotAsked as error:  # by what it said when it was asked
+            return error.after in {kind.reason for kind in _ANSWERED}
         except ProviderError as error:
             log.info("probe failed", interface=interface.id, provider=provider.id, reason=error.reason)
             return False

@@ -36,6 +36,28 @@ upstream_seconds = Histogram(
     registry=registry,
     buckets=LATENCY_BUCKETS_S,
 )
+_PROVIDER = ("provider",)
+upstream_breaker = Gauge(
+    "broker_upstream_breaker_state",
+    "A provider's circuit breaker: 0 closed, 1 half-open, 2 open; as of the last question.",
+    _PROVIDER,
+    registry=registry,
+)
+upstream_limit = Gauge(
+    "broker_upstream_concurrency_limit",
+    "Questions that may be on their way to one provider.",
+    _PROVIDER,
+    registry=registry,
+)
+upstream_refused = Counter(
+    "broker_upstream_refused", "Questions that a provider was not asked.", ("provider", "reason"), registry=registry
+)
+upstream_retries = Counter(
+    "broker_upstream_retries",
+    "Questions that never reached a provider and were sent again (ANSWERED, FAILED), or not, for there were too many (DENIED).",
+    ("provider", "outcome"),
+    registry=registry,
+)
 flight_followers = Counter(
     "broker_single_flight_followers", "Calls that shared a question already on its way to the provider.", registry=registry
 )

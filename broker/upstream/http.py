@@ -96,7 +96,8 @@ class HttpConnector:
                 headers=signed.headers | _content_type(asked),
                 allow_redirects=False,
             ) as response:
-                body = await _read_body(response, self._max_answer_bytes, self._provider)
+                with _after_headers(self._provider):
+                    body = await _read_body(response, self._max_answer_bytes, self._provider)
         headers = response.headers
         return Answered(response.status, headers.get("Retry-After"), _date_ms(headers.get("Date", "")), body)
 
@@ -202,6 +203,23 @@ def _date_ms(text: str) -> float | None:
     return date.timestamp() * 1000
 
 
+def _lost_before_answer(provider: str) -> ProviderUnavailable:
+    error = ProviderUnavailable(provider)
+    error.before_answer = True
+    return error
+
+
+@contextlib.contextmanager
+def _after_headers(provider: str) -> Iterator[None]:
+    """A connection that is lost once an answer has begun: the provider has had the question."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except (aiohttp.ClientConnectionError, ConnectionError):
+        raise ProviderUnavailable(provider) from None
+
+
 @contextlib.contextmanager
 def _foreign_errors(provider: str) -> Iterator[None]:
     """Turn aiohttp's exceptions into ours. Their texts hold URLs, and a URL may hold arguments: the chain is cut."""
@@ -211,5 +229,9 @@ def _foreign_errors(provider: str) -> Iterator[None]:
         raise ProviderTimeout(provider) from None
     except aiohttp.ClientResponseError:
         raise ProviderNonsense(provider, "the answer is not HTTP") from None
+    except aiohttp.ClientSSLError:  # a certificate does not get better by looking twice
+        raise ProviderUnavailable(provider) from None
+    except (aiohttp.ClientConnectionError, ConnectionError):
+        raise _lost_before_answer(provider) from None
     except (aiohttp.ClientError, OSError):
         raise ProviderUnavailable(provider) from None

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from broker.config import Config
 from broker.errors import ProviderNonsense, ProviderTimeout, ProviderUnavailable
@@ -18,7 +18,9 @@ from broker.model.call import Question, Record
 from broker.model.catalogue import Endpoint, GrpcEndpoint, HttpEndpoint, Provider, SqlEndpoint
 from broker.upstream.answer import check_answer
 from broker.upstream.grpc import GrpcConnector
+from broker.upstream.guard import Guard
 from broker.upstream.http import HttpConnector
+from broker.upstream.reach import place_of
 from broker.upstream.sql import SqlConnector
 
 
@@ -75,12 +77,26 @@ class _Held:
         self.calls = 0
 
 
+class _Guarded(NamedTuple):
+    """What is known of a provider's health, and of which address: another one is another server."""
+
+    address: object
+    guard: Guard
+
+
 class Providers:
     """Asks providers. Belongs to one event loop; connections are made at the first question, not before."""
 
-    def __init__(self, config: Config, wall_ms: Callable[[], int] = wall_clock_ms) -> None:
+    def __init__(
+        self,
+        config: Config,
+        wall_ms: Callable[[], int] = wall_clock_ms,
+        mono_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._config = config
         self._wall_ms = wall_ms
+        self._mono_s = mono_s
+        self._guarded: dict[str, _Guarded] = {}  # by provider id
         self.sightings = Sightings()
         self._held: dict[str, _Held] = {}  # by provider id
         self._retired: set[_Held] = set()  # replaced, and still in use
@@ -92,18 +108,26 @@ class Providers:
         return f"<Providers: {len(self._held)} connected, {busy} calls, {len(self._closing)} closing>"
 
     async def ask(self, question: Question, provider: Provider, timeout_s: float) -> Record:
-        """Ask the provider once; `timeout_s` is the whole time allowed, signing secrets included.
+        """Ask the provider if its guard lets us; `timeout_s` is the whole time allowed, signing secrets included.
+
+        It is asked a second time only if nothing of an answer came and the interface has no side effect.
 
         Raises:
+            ProviderNotAsked: it was not asked, and not before `retry_after_s` should it be.
             ProviderError: as its kind says; its text and metadata hold no argument and no value of an answer.
             SecretMissing: a key or password file of this provider cannot be read.
         """
         if timeout_s <= 0:
             raise ProviderTimeout(provider.id)
-        try:
+        interface = question.interface
+
+        async def send(left_s: float) -> Mapping[str, Any] | None:
             with self._lease(provider) as connector:
-                values = await connector.ask(question, timeout_s)
-            fields = None if values is None else check_answer(question, values, provider.id)
+                values = await connector.ask(question, left_s)
+            return None if values is None else check_answer(question, values, provider.id)
+
+        try:
+            fields = await self._guard(provider).ask(interface.id, send, timeout_s, repeatable=not interface.side_effect)
         except ProviderNonsense:
             self.sightings.observe(question.definition, fits=False)
             raise
@@ -115,6 +139,8 @@ class Providers:
         """Let go of providers that are no longer in the catalogue: their connections, pools and secrets."""
         for gone in self._held.keys() - set(providers):
             self._retire(self._held.pop(gone))
+        for gone in self._guarded.keys() - set(providers):
+            self._guarded.pop(gone).guard.forget()
 
     async def close(self) -> None:
         """Close every connector; calls under way end as if their provider were gone."""
@@ -125,6 +151,20 @@ class Providers:
         self._retired.clear()
         while self._closing:
             await asyncio.gather(*self._closing)
+
+    def _guard(self, provider: Provider) -> Guard:
+        """Return the guard of the provider where it is now.
+
+        What is known of it outlives another requester, dialect or secret: these make nobody well who is down.
+        """
+        address = _address(provider.endpoint)
+        known = self._guarded.get(provider.id)
+        if known is not None and known.address == address:
+            return known.guard
+        if known is not None:
+            known.guard.retire()
+        new = self._guarded[provider.id] = _Guarded(address, Guard(provider.id, self._config.upstream, self._mono_s))
+        return new.guard
 
     @contextlib.contextmanager
     def _lease(self, provider: Provider) -> Iterator[Connector]:
@@ -164,3 +204,11 @@ class Providers:
         task = asyncio.create_task(held.connector.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _address(endpoint: Endpoint | None) -> object:
+    """Return what two endpoints of one server have in common. Pure."""
+    try:
+        return None if endpoint is None else place_of(endpoint)
+    except ValueError:  # there is no such port; the connector says so
+        return endpoint
