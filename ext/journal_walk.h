@@ -1,4 +1,4 @@
-/* The batches of one mapped segment of the audit log, one after the other: each is checked in full and joined to those before.
+/* The batches of one segment of the audit log, one after the other: each is checked in full and joined to those before.
  *
  * A batch has a header of 124 bytes (numbers big-endian) and records behind it, each after 4 bytes of length:
  *
