@@ -56,7 +56,9 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, h
 
 @pytest.fixture
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBroker]:
-    running = RunningBroker(tmp_path_factory.mktemp("y"))
+    """Whose breaker does not open here: however the provider behaves, it is to be asked."""
+    never = {"BROKER__UPSTREAM__BREAKER_WINDOW_CALLS": "200", "BROKER__UPSTREAM__BREAKER_MIN_CALLS": "200"}
+    running = RunningBroker(tmp_path_factory.mktemp("y"), **never)
     running.start()
     yield running
     running.kill()
