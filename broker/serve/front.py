@@ -52,6 +52,7 @@ _EXPECTED = ("idle", "age")  # of any honest consumer
 _TICK_S = 0.05
 _CONNECT_EVERY_S = 0.02
 _CONNECT_S = 2.0  # that a front waits for a core before it takes connections
+_ACCEPTED_S = 0.05  # in which those who were accepted before the door was closed are connections, which have to be told
 _TICKS_A_COUNT = 4  # ticks from one writing down of the counts to the next
 
 
@@ -131,6 +132,7 @@ class FrontProcess:
         door.close()
         self._front.drain()
         until = time.monotonic() + self._settings.grpc.grace_ms / 1000
+        await asyncio.sleep(_ACCEPTED_S)
         while self._front.counters()["open"] and time.monotonic() < until:  # noqa: ASYNC110 - connections end natively
             await asyncio.sleep(0.005)
         self._put_counts()
